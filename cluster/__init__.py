@@ -1,0 +1,1 @@
+"""Where the pieces meet: job files, the local runner, the trilith command."""

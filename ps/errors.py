@@ -1,0 +1,99 @@
+"""The tree of errors of the parameter server; each carries its facts and says what to do."""
+
+from __future__ import annotations
+
+
+class PsError(Exception):
+    """Anything the parameter server refuses or fails to do."""
+
+
+class SpecError(PsError):
+    """A specification that cannot work; the message says what to change."""
+
+
+class UnknownTableError(PsError):
+    """A pull or push named a table this shard does not have."""
+
+    def __init__(self, table: str, known: list[str]) -> None:
+        self.table = table
+        self.known = known
+        super().__init__(f"no table {table!r} here; this shard has {', '.join(known) or 'none'}")
+
+
+class ShapeError(PsError):
+    """An array of the wrong shape or dtype; nothing was applied."""
+
+
+class NonFiniteGradientError(PsError):
+    """A push carried a NaN, an infinity or an absurdly large number; nothing was applied."""
+
+    def __init__(self, where: str, limit: float) -> None:
+        self.where = where
+        self.limit = limit
+        super().__init__(
+            f"gradient for {where} is not finite or exceeds {limit:g}; the push was dropped whole. "
+            "Lower the learning rate or look for bad input in this span."
+        )
+
+
+class TableFullError(PsError):
+    """A table reached capacity_rows and may not evict; nothing was applied."""
+
+    def __init__(self, table: str, capacity_rows: int) -> None:
+        self.table = table
+        self.capacity_rows = capacity_rows
+        super().__init__(
+            f"table {table!r} is full at {capacity_rows:,} rows; raise capacity_rows, set "
+            "on_full: evict, or shorten ttl_s of its slots"
+        )
+
+
+class PositionGapError(PsError):
+    """A push begins inside or beyond what the shard expects next; nothing was applied."""
+
+    def __init__(self, partition: str, expected: int, begin: int, end: int) -> None:
+        self.partition = partition
+        self.expected = expected
+        self.begin = begin
+        self.end = end
+        super().__init__(
+            f"push [{begin}, {end}) of partition {partition!r} does not fit: this shard has applied "
+            f"up to {expected}; cut batches at the positions the shards report"
+        )
+
+
+class StaleGenerationError(PsError):
+    """A push from a worker that no longer owns its partition; nothing was applied."""
+
+    def __init__(self, partition: str, current: int, sent: int) -> None:
+        self.partition = partition
+        self.current = current
+        self.sent = sent
+        super().__init__(
+            f"partition {partition!r} is owned at generation {current}, the push is of {sent}; "
+            "this worker has been replaced and must stop"
+        )
+
+
+class BlockError(PsError):
+    """A block that cannot be applied or read."""
+
+
+class BlockGapError(BlockError):
+    """A block that does not follow the reader's cursor: read a base block, then go on."""
+
+    def __init__(self, shard: int, expected: int, found: int) -> None:
+        self.shard = shard
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"shard {shard}: expected epoch {expected}, found {found}; start again from a base block"
+        )
+
+
+class ForeignBlockError(BlockError):
+    """A block of another model, shard or generation."""
+
+
+class CorruptBlockError(BlockError):
+    """Bytes that are not a whole, unaltered block."""

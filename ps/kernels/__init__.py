@@ -1,0 +1,1 @@
+"""Numba kernels on plain arrays: no allocation, no objects, no I/O."""

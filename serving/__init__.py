@@ -1,0 +1,1 @@
+"""The answering side: replicas that follow blocks, and the Predict service."""

@@ -1,0 +1,1 @@
+"""The learning side: sources, batches, the trainer, progressive validation."""

@@ -1,0 +1,17 @@
+"""The tree of errors of the learning side."""
+
+from __future__ import annotations
+
+
+class WorkerError(Exception):
+    """Anything the learning side refuses or fails to do."""
+
+
+class SourceError(WorkerError):
+    """A source that cannot be read, or not further; carries the partition and the offset."""
+
+    def __init__(self, partition: str, offset: int, reason: str) -> None:
+        self.partition = partition
+        self.offset = offset
+        self.reason = reason
+        super().__init__(f"{partition} at record {offset}: {reason}")
