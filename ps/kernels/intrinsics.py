@@ -70,3 +70,51 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+@intrinsic
+def match_tags(typingctx: Any, tags: Any, index: Any, tag: Any) -> Any:
+    """Which of the 16 uint16 at tags[index:index + 16] equal tag, as a bit mask; 32-byte aligned."""
+    sig = types.int64(tags, types.int64, types.uint16)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+        lanes = ir.VectorType(i16, 16)
+        pointer = builder.bitcast(
+            _address(context, builder, signature.args[0], args[0], args[1]), lanes.as_pointer()
+        )
+        line = builder.load(pointer, align=32)
+        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), args[2], i32(0))
+        every = ir.Constant(ir.VectorType(i32, 16), [0] * 16)
+        wanted = builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), every)
+        equal = builder.icmp_unsigned("==", line, wanted)
+        return builder.zext(builder.bitcast(equal, i16), i64)
+
+    return sig, codegen
+
+
+@intrinsic
+def lowest_bit(typingctx: Any, mask: Any) -> Any:
+    """The position of the lowest set bit of a nonzero int64."""
+    sig = types.int64(types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return sig, codegen
+
+
+@intrinsic
+def copy_16_floats(typingctx: Any, target: Any, target_at: Any, source: Any, source_at: Any) -> Any:
+    """target[target_at:+16] = source[source_at:+16] for contiguous float32: one 64-byte move."""
+    sig = types.void(target, types.int64, source, types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = ir.VectorType(ir.FloatType(), 16).as_pointer()
+        source_pointer = _address(context, builder, signature.args[2], args[2], args[3])
+        target_pointer = _address(context, builder, signature.args[0], args[0], args[1])
+        moved = builder.load(builder.bitcast(source_pointer, lanes), align=4)
+        builder.store(moved, builder.bitcast(target_pointer, lanes), align=4)
+        return context.get_dummy_value()
+
+    return sig, codegen
