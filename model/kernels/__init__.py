@@ -1,0 +1,1 @@
+"""Numba kernels of features and models: plain arrays in, plain arrays out, no allocation."""
