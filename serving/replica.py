@@ -1,0 +1,289 @@
+"""The replica: the weights of a model, kept current by blocks while they are read."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ps.errors import BlockGapError, ForeignBlockError, UnknownTableError
+from serving.errors import NotReadyError
+from serving.part import Part
+from serving.staleness import StalenessSummary, StalenessWindow
+from serving.version import ModelVersion, ShardVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from ps.arrays import F32, I64, U64
+    from ps.block import Block
+    from ps.clock import Clock
+    from serving.store import StoreFactory
+
+# A shard's first block; a replica that starts with it needs no base.
+FIRST_EPOCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one forward pass reads.
+
+    rows: by table, float32[n, width], aligned with the fids asked for. dense: by name, of one version
+    and never changed. unknown: by table, how many of the fids have no row.
+    """
+
+    rows: Mapping[str, F32]
+    dense: Mapping[str, F32]
+    unknown: Mapping[str, int]
+    version: ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A replica at a glance. staleness_s is None until it is ready; staleness is over past blocks."""
+
+    ready: bool
+    version: ModelVersion
+    staleness_s: float | None
+    staleness: StalenessSummary
+    rows: int
+    blocks_applied: int
+    blocks_ignored: int
+    bases_applied: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """What is published of one shard; replaced as a whole, so a reader never sees a mixture."""
+
+    part: Part
+    dense: Mapping[str, F32]
+    version: ShardVersion
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What readers see; replaced as a whole once a block is applied."""
+
+    shards: tuple[_Shard | None, ...]
+    dense: Mapping[str, F32]
+    version: ModelVersion
+    ready: bool
+
+
+class Replica:
+    """Weights only: tables and dense variables, read while blocks are applied.
+
+    Rows become visible chunk by chunk, dense variables and the version at the end of each block. A
+    base block is laid out beside what is served and takes its place in one step. `apply` may be
+    called from any thread, one block at a time; `read` from any number of threads.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        tables: Mapping[str, StoreFactory],
+        clock: Clock,
+        *,
+        shards: int = 1,
+        owner: Callable[[U64], I64] | None = None,
+        dense: Collection[str] = (),
+        staleness_window: int = 4_096,
+    ) -> None:
+        """Start empty.
+
+        tables: how to make each table's store. owner: fids uint64[n] -> the shard of each, int64[n];
+        needed with more than one shard. dense: the variables the model reads, without which the
+        replica is not ready.
+        """
+        if shards > 1 and owner is None:
+            raise ValueError("a replica of several shards needs to know the owner of a fid")
+        self.model = model
+        self._tables = dict(tables)
+        self._clock = clock
+        self._owner = owner
+        self._needed = frozenset(dense)
+        self._window = StalenessWindow(staleness_window)
+        self._applying = threading.Lock()
+        self._applied = 0
+        self._ignored = 0
+        self._bases = 0
+        self._ready = threading.Event()
+        self._when_ready: list[Callable[[], None]] = []
+        self._published = _Published((None,) * shards, {}, ModelVersion(model), ready=False)
+
+    @property
+    def shards(self) -> int:
+        """How many shards the model is cut into."""
+        return len(self._published.shards)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every shard and every dense variable has arrived. Once true it stays so."""
+        return self._published.ready
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait for `ready`; False where the time ran out first."""
+        return self._ready.wait(timeout_s)
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call back once, when the replica becomes ready; at once if it is."""
+        with self._applying:
+            if not self._published.ready:
+                self._when_ready.append(callback)
+                return
+        callback()
+
+    def version(self) -> ModelVersion:
+        """The version of each shard that has one."""
+        return self._published.version
+
+    def cursor(self, shard: int) -> ShardVersion | None:
+        """What was last applied of a shard; None before its first block."""
+        published = self._published.shards[shard]
+        return None if published is None else published.version
+
+    def staleness_s(self) -> float | None:
+        """How long ago what is served was sealed, by the shard furthest behind; None until ready."""
+        published = self._published
+        return published.version.staleness_s(self._clock.now_us()) if published.ready else None
+
+    def status(self) -> ReplicaStatus:
+        """Counters, sizes and freshness."""
+        published = self._published
+        return ReplicaStatus(
+            ready=published.ready,
+            version=published.version,
+            staleness_s=self.staleness_s(),
+            staleness=self._window.summary(),
+            rows=sum(shard.part.rows() for shard in published.shards if shard is not None),
+            blocks_applied=self._applied,
+            blocks_ignored=self._ignored,
+            bases_applied=self._bases,
+        )
+
+    def apply(self, block: Block) -> bool:
+        """Apply a block, or ignore one that was applied before; whether it was applied.
+
+        Raises ForeignBlockError for a block of another model or shard, or an ordinary one of another
+        generation; BlockGapError where blocks between are missing; ShapeError for arrays that do not
+        fit. After the first two a base block puts things right. If the store fails midway (full), the
+        cursor stays, and the block may be applied again.
+        """
+        with self._applying:
+            if not self._is_next(block):
+                self._ignored += 1
+                return False
+            current = self._published.shards[block.shard]
+            if block.base or current is None:
+                part, dense = Part(self._tables), {}
+            else:
+                part, dense = current.part, dict(current.dense)
+            part.check(block)
+            for table, delta in block.tables.items():
+                part.write(table, delta)
+            dense.update((name, delta.weights) for name, delta in block.dense.items())
+            became_ready = self._publish(block, part, dense)
+        for callback in became_ready:
+            callback()
+        return True
+
+    def read(self, fids: Mapping[str, U64]) -> Reading:
+        """Rows by table for fids uint64[n], and all dense variables.
+
+        Raises NotReadyError, UnknownTableError.
+        """
+        published = self._published
+        if not published.ready:
+            raise NotReadyError(
+                f"the replica of {self.model!r} is still waiting for its first blocks; try again soon"
+            )
+        rows: dict[str, F32] = {}
+        unknown: dict[str, int] = {}
+        for table, wanted in fids.items():
+            if table not in self._tables:
+                raise UnknownTableError(table, sorted(self._tables))
+            rows[table], unknown[table] = self._gather(published, table, wanted)
+        return Reading(rows, published.dense, unknown, published.version)
+
+    def _is_next(self, block: Block) -> bool:
+        """Whether to apply (True) or to ignore (False) a block; raises where neither will do."""
+        where = f"shard {block.shard}, epoch {block.epoch}"
+        if block.model != self.model:
+            raise ForeignBlockError(f"{where}: of model {block.model!r}, not {self.model!r}")
+        if not 0 <= block.shard < self.shards:
+            raise ForeignBlockError(f"{where}: this replica has shards 0 to {self.shards - 1}")
+        cursor = self.cursor(block.shard)
+        if cursor is None:
+            if not block.base and block.epoch != FIRST_EPOCH:
+                raise BlockGapError(block.shard, FIRST_EPOCH, block.epoch)
+            return True
+        if block.generation == cursor.generation:
+            if block.epoch <= cursor.epoch:
+                return False
+            if not block.base and block.epoch != cursor.epoch + 1:
+                raise BlockGapError(block.shard, cursor.epoch + 1, block.epoch)
+            return True
+        # A restored shard may be younger than what is served: only its base says what it holds.
+        if block.generation < cursor.generation or not block.base:
+            raise ForeignBlockError(
+                f"{where}: of generation {block.generation}, the replica is at {cursor.generation}; "
+                "start again from a base block of the newest generation"
+            )
+        return True
+
+    def _publish(
+        self, block: Block, part: Part, dense: Mapping[str, F32]
+    ) -> list[Callable[[], None]]:
+        """Let readers see what was applied; the callbacks that are due if that made it ready."""
+        before = self._published
+        version = ShardVersion(
+            block.shard, block.generation, block.epoch, block.event_ts_us, block.sealed_us
+        )
+        shards = tuple(
+            _Shard(part, dense, version) if number == block.shard else shard
+            for number, shard in enumerate(before.shards)
+        )
+        present = [shard for shard in shards if shard is not None]
+        merged = {name: weights for shard in present for name, weights in shard.dense.items()}
+        after = _Published(
+            shards=shards,
+            dense=merged,
+            version=replace(before.version, shards=tuple(shard.version for shard in present)),
+            ready=before.ready or (len(present) == len(shards) and self._needed <= merged.keys()),
+        )
+        self._published = after
+        self._applied += 1
+        self._bases += block.base
+        if block.ingest_us is not None and not block.base:
+            self._window.record((self._clock.now_us() - block.ingest_us) / 1e6)
+        due: list[Callable[[], None]] = []
+        if after.ready and not before.ready:
+            self._ready.set()
+            due, self._when_ready = self._when_ready, due
+        return due
+
+    def _gather(self, published: _Published, table: str, fids: U64) -> tuple[F32, int]:
+        if len(published.shards) == 1 or self._owner is None:
+            return _part(published, 0).read(table, fids)
+        owners = self._owner(fids)
+        rows: F32 | None = None
+        missing = 0
+        for shard in range(len(published.shards)):
+            here = np.flatnonzero(owners == shard)
+            found, absent = _part(published, shard).read(table, fids[here])
+            if rows is None:
+                rows = np.empty((len(fids), found.shape[1]), dtype=np.float32)
+            rows[here] = found
+            missing += absent
+        assert rows is not None  # noqa: S101  # there is at least one shard
+        return rows, missing
+
+
+def _part(published: _Published, shard: int) -> Part:
+    found = published.shards[shard]
+    if found is None:
+        raise NotReadyError(f"shard {shard} has sent no block yet")
+    return found.part
