@@ -90,9 +90,12 @@ def _least(
     c: np.int64,
     d: np.int64,
 ) -> np.int64:
-    first = min(_read(cells, wide_cells, wide, a), _read(cells, wide_cells, wide, b))
-    second = min(_read(cells, wide_cells, wide, c), _read(cells, wide_cells, wide, d))
-    return np.int64(min(first, second))
+    least = _read(cells, wide_cells, wide, a)
+    for at in (b, c, d):
+        cell = _read(cells, wide_cells, wide, at)
+        if cell < least:
+            least = cell
+    return least
 
 
 @inlined
