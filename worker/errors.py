@@ -7,6 +7,10 @@ class WorkerError(Exception):
     """Anything the learning side refuses or fails to do."""
 
 
+class SourceSpecError(WorkerError):
+    """A description of a source that cannot work; the message says what to change."""
+
+
 class SourceError(WorkerError):
     """A source that cannot be read, or not further; carries the partition and the offset."""
 
@@ -15,3 +19,7 @@ class SourceError(WorkerError):
         self.offset = offset
         self.reason = reason
         super().__init__(f"{partition} at record {offset}: {reason}")
+
+
+class MetricsError(WorkerError):
+    """Metrics that cannot be merged or restored: another shape, or not a dump of metrics."""

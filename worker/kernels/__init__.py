@@ -1,0 +1,1 @@
+"""Kernels of the learning side: plain loops over plain arrays."""
