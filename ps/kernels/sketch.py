@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ps.arrays import Int
 from ps.kernels.hashing import mix64
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined
@@ -62,7 +63,7 @@ def _turn(clock: np.ndarray) -> None:
 
 
 @inlined
-def _catch_up(cells: np.ndarray, periods: np.ndarray, line: np.int64, period: np.int64) -> None:
+def _catch_up(cells: np.ndarray, periods: np.ndarray, line: Int, period: Int) -> None:
     """Bring a line into this period: its cells become the last period's, or nothing's."""
     behind = period - load(periods, line * (LINE_BYTES // 8))
     if behind == 0:
@@ -76,7 +77,7 @@ def _catch_up(cells: np.ndarray, periods: np.ndarray, line: np.int64, period: np
 
 
 @inlined
-def _read(cells: np.ndarray, wide_cells: np.ndarray, wide: np.int64, at: np.int64) -> np.int64:
+def _read(cells: np.ndarray, wide_cells: np.ndarray, wide: Int, at: Int) -> Int:
     return np.int64(load(wide_cells, at)) if wide else np.int64(load(cells, at))
 
 
@@ -84,12 +85,12 @@ def _read(cells: np.ndarray, wide_cells: np.ndarray, wide: np.int64, at: np.int6
 def _least(
     cells: np.ndarray,
     wide_cells: np.ndarray,
-    wide: np.int64,
-    a: np.int64,
-    b: np.int64,
-    c: np.int64,
-    d: np.int64,
-) -> np.int64:
+    wide: Int,
+    a: Int,
+    b: Int,
+    c: Int,
+    d: Int,
+) -> Int:
     least = _read(cells, wide_cells, wide, a)
     for at in (b, c, d):
         cell = _read(cells, wide_cells, wide, at)
@@ -99,9 +100,7 @@ def _least(
 
 
 @inlined
-def _raise_to(
-    cells: np.ndarray, wide_cells: np.ndarray, wide: np.int64, at: np.int64, value: np.int64
-) -> None:
+def _raise_to(cells: np.ndarray, wide_cells: np.ndarray, wide: Int, at: Int, value: Int) -> None:
     if _read(cells, wide_cells, wide, at) < value:
         if wide:
             store(wide_cells, at, np.uint16(value))
@@ -112,12 +111,12 @@ def _raise_to(
 @inlined
 def sketch_add(
     fid: np.uint64,
-    count: np.int64,
+    count: Int,
     cells: np.ndarray,
     wide_cells: np.ndarray,
     periods: np.ndarray,
     clock: np.ndarray,
-) -> np.int64:
+) -> Int:
     """Count `count` >= 1 occurrences of a fid; how often it occurred lately, these included."""
     if load(clock, KEYS) >= load(clock, KEY_LIMIT):
         _turn(clock)
@@ -139,7 +138,9 @@ def sketch_add(
 
     before = _least(cells, wide_cells, wide, a, b, c, d)
     last = _least(cells, wide_cells, wide, a + half, b + half, c + half, d + half)
-    value = np.int64(min(before + count, ceiling))
+    value = before + count
+    if value > ceiling:
+        value = np.int64(ceiling)
     _raise_to(cells, wide_cells, wide, a, value)
     _raise_to(cells, wide_cells, wide, b, value)
     _raise_to(cells, wide_cells, wide, c, value)
