@@ -14,3 +14,6 @@ I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
+
+# A whole number as kernels pass it around: numba knows one kind, the type checker two.
+Int = int | np.int64

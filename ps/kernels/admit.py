@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from ps.arrays import Int
 from ps.kernels.hashing import mix64
 from ps.kernels.intrinsics import load
 from ps.kernels.jit import inlined
@@ -33,7 +34,7 @@ def has_admission(fid: np.uint64, slot_policy: np.ndarray) -> bool:
 
 @inlined
 def poisson_admits(
-    seed: np.uint64, fid: np.uint64, salt: np.uint64, count: np.int64, probability: np.float64
+    seed: np.uint64, fid: np.uint64, salt: np.uint64, count: Int, probability: np.float64
 ) -> bool:
     """Admit with probability 1 - (1 - p)^count, drawn by a hash: the same call decides the same.
 
@@ -49,7 +50,7 @@ def poisson_admits(
 @inlined
 def admits(
     fid: np.uint64,
-    count: np.int64,
+    count: Int,
     salt: np.uint64,
     slot_policy: np.ndarray,
     policies: np.ndarray,

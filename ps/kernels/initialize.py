@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ps.arrays import Int
 from ps.kernels.hashing import mix64
 from ps.kernels.intrinsics import store
 from ps.kernels.jit import inlined
@@ -46,7 +47,7 @@ def _uniform(stream: np.uint64, column: np.uint64) -> np.float32:
 
 
 @inlined
-def _sum_of_four(bits: np.uint64) -> np.int64:
+def _sum_of_four(bits: np.uint64) -> Int:
     return np.int64(
         (bits & _LOW_16)
         + ((bits >> _SHIFT_16) & _LOW_16)
@@ -72,11 +73,11 @@ def _normal(stream: np.uint64, column: np.uint64) -> np.float32:
 
 @inlined
 def init_weights(
-    kind: np.int64,
+    kind: Int,
     words: np.ndarray,
-    w_at: np.int64,
-    width: np.int64,
-    leading_zeros: np.int64,
+    w_at: Int,
+    width: Int,
+    leading_zeros: Int,
     scale: np.float32,
     seed: np.uint64,
     fid: np.uint64,

@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from ps.arrays import Int
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined
 
@@ -37,7 +38,7 @@ _LAST_STEP = np.float32(2**24)
 
 
 @inlined
-def _sum_of_squares(values: np.ndarray, at: np.int64, width: np.int64) -> np.float32:
+def _sum_of_squares(values: np.ndarray, at: Int, width: Int) -> np.float32:
     """Sum of values[at:at + width] squared, in eight lanes: an order that is fixed and vectorises."""
     a = b = c = d = e = f = g = h = _ZERO
     whole = width - width % 8
@@ -59,12 +60,12 @@ def _sum_of_squares(values: np.ndarray, at: np.int64, width: np.int64) -> np.flo
 @inlined
 def _sgd(
     words: np.ndarray,
-    w_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     rate = load(hyper, h_at)
     for i in range(width):
@@ -74,13 +75,13 @@ def _sgd(
 @inlined
 def _momentum(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     rate = load(hyper, h_at)
     momentum = load(hyper, h_at + 1)
@@ -96,13 +97,13 @@ def _momentum(
 @inlined
 def _adagrad(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     rate = load(hyper, h_at)
     epsilon = load(hyper, h_at + 2)
@@ -117,13 +118,13 @@ def _adagrad(
 @inlined
 def _rowwise_adagrad(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     mean = _sum_of_squares(grads, g_at, width) / np.float32(width)
     squares = min(load(words, s_at) + mean, _LARGEST)
@@ -138,13 +139,13 @@ def _rowwise_adagrad(
 @inlined
 def _adam(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     """State: first moments, second moments, then the row's own number of updates."""
     v_at = s_at + width
@@ -189,13 +190,13 @@ def _ftrl_accumulate(
 @inlined
 def _ftrl_proximal(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     """State: z, then n, one of each a coordinate."""
     n_at = s_at + width
@@ -221,13 +222,13 @@ def _ftrl_proximal(
 @inlined
 def _group_lasso_ftrl(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     """State as in FTRL-Proximal; the row is the group."""
     n_at = s_at + width
@@ -258,7 +259,7 @@ def _group_lasso_ftrl(
 
 
 @inlined
-def _fill(words: np.ndarray, at: np.int64, count: np.int64, value: np.float32) -> None:
+def _fill(words: np.ndarray, at: Int, count: Int, value: np.float32) -> None:
     for i in range(at, at + count):
         store(words, i, value)
 
@@ -266,11 +267,11 @@ def _fill(words: np.ndarray, at: np.int64, count: np.int64, value: np.float32) -
 @inlined
 def _init_ftrl(
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     """Centre the first proximal term, of weight beta / alpha, on the initial weights."""
     stiffness = load(hyper, h_at + 1) / load(hyper, h_at)
@@ -281,13 +282,13 @@ def _init_ftrl(
 
 @inlined
 def init_state(
-    kind: np.int64,
+    kind: Int,
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     """Write a new row's state at words[s_at]; its initial weights must be in place already."""
     if kind == MOMENTUM:
@@ -304,15 +305,15 @@ def init_state(
 
 @inlined
 def apply_gradient(
-    kind: np.int64,
+    kind: Int,
     words: np.ndarray,
-    w_at: np.int64,
-    s_at: np.int64,
-    width: np.int64,
+    w_at: Int,
+    s_at: Int,
+    width: Int,
     grads: np.ndarray,
-    g_at: np.int64,
+    g_at: Int,
     hyper: np.ndarray,
-    h_at: np.int64,
+    h_at: Int,
 ) -> None:
     """Move one row by one gradient under the optimizer of this kind."""
     if kind == ROWWISE_ADAGRAD:

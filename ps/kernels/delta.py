@@ -1,0 +1,145 @@
+"""Rows in bulk: out of a table in row order, and into one as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ps.arrays import F32, I64, U32, U64, Bool, Int
+from ps.kernels.hashing import mix64
+from ps.kernels.index import NEXT_ROW, find
+from ps.kernels.intrinsics import load, lowest_bit, store
+from ps.kernels.jit import kernel
+from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
+from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
+from ps.kernels.rows import copy_floats, is_live, take_row, touch
+
+_WORD_BITS = 64
+_ONE = np.uint64(1)
+
+
+@kernel
+def mark_live(t: TableArrays, layout: RowLayout, marks: U64) -> Int:
+    """Set the bit of every row that holds a key in marks, zeroed uint64[>= rows / 64]; how many."""
+    live = 0
+    for row in range(t.counters[NEXT_ROW]):
+        if is_live(t, layout, row):
+            word = row >> 6
+            store(marks, word, load(marks, word) | (_ONE << np.uint64(row & 63)))
+            live += 1
+    return live
+
+
+@kernel
+def count_marks(marks: U64, n_words: Int) -> Int:
+    """Set bits in the first n_words of marks."""
+    total = 0
+    for i in range(n_words):
+        word = load(marks, i)
+        while word != 0:
+            word &= word - _ONE
+            total += 1
+    return total
+
+
+@kernel
+def gather_marked(
+    t: TableArrays,
+    layout: RowLayout,
+    marks: U64,
+    fids: U64,
+    last_seen_s: U32,
+    weights: F32,
+    state: F32,
+    clear: bool,
+) -> Int:
+    """Copy the marked rows out, in row order; how many. Clears the marks where asked to.
+
+    The arrays have room for all of them: fids uint64[n], last_seen_s uint32[n],
+    weights float32[n * width], state float32[n * state_width].
+    """
+    n_words = (t.counters[NEXT_ROW] + _WORD_BITS - 1) // _WORD_BITS
+    n = np.int64(0)
+    for at in range(n_words):
+        word = load(marks, at)
+        if clear and word != 0:
+            store(marks, at, np.uint64(0))
+        while word != 0:
+            row = at * _WORD_BITS + lowest_bit(np.int64(word))
+            word &= word - _ONE
+            base = row * layout.stride
+            store(fids, n, load(t.keys, row * (layout.stride // 2)))
+            store(last_seen_s, n, load(t.meta, base + layout.last_seen_at))
+            copy_floats(weights, n * layout.width, t.words, base + WEIGHTS_AT, layout.width)
+            copy_floats(
+                state,
+                n * layout.state_width,
+                t.words,
+                base + layout.state_at,
+                layout.state_width,
+            )
+            n += 1
+    return n
+
+
+@kernel
+def upsert(
+    t: TableArrays,
+    layout: RowLayout,
+    fids: U64,
+    last_seen_s: U32,
+    weights: F32,
+    state: F32,
+    epoch: np.uint32,
+    mixed: U64,
+    found: I64,
+) -> Int:
+    """Write whole rows, making those that are missing; how many were made.
+
+    fids: uint64[n]. With an empty state the rows' state is left as it is (a replica has none).
+    """
+    n = fids.shape[0]
+    groups = (n + GROUP - 1) // GROUP
+    has_state = state.shape[0] > 0
+    made = 0
+    for group in range(groups + STAGES - 1):
+        advance(t, layout.stride, fids, group, groups, mixed, found)
+        if group < STAGES - 1:
+            continue
+        begin = (group - STAGES + 1) * GROUP
+        for i in range(begin, min(n, begin + GROUP)):
+            row = verified_row(t, layout.stride // 2, fids, i, mixed, found)
+            fid = load(fids, i)
+            if row < 0:
+                bits = mix64(fid)
+                # Missing some groups ago; by now it has a row if it came twice.
+                row = find(t, layout.stride // 2, fid, bits)
+                if row < 0:
+                    row = take_row(t, layout, fid, bits)
+                    made += 1
+            base = row * layout.stride
+            touch(t, layout, row, epoch)
+            store(t.meta, base + layout.last_seen_at, load(last_seen_s, i))
+            copy_floats(t.words, base + WEIGHTS_AT, weights, i * layout.width, layout.width)
+            if has_state:
+                copy_floats(
+                    t.words,
+                    base + layout.state_at,
+                    state,
+                    i * layout.state_width,
+                    layout.state_width,
+                )
+    return made
+
+
+@kernel
+def contains(t: TableArrays, layout: RowLayout, fids: U64, present: Bool) -> None:
+    """present[i] = whether fids[i] has a row."""
+    for i in range(fids.shape[0]):
+        fid = load(fids, i)
+        present[i] = find(t, layout.stride // 2, fid, mix64(fid)) >= 0
+
+
+@kernel
+def row_of(t: TableArrays, layout: RowLayout, fid: np.uint64) -> Int:
+    """The row number of one fid, or -1."""
+    return find(t, layout.stride // 2, fid, mix64(fid))

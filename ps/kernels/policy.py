@@ -1,0 +1,45 @@
+"""What a table's slots ask for, as kernels read it: rate, time to live, admission, initial values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ps.arrays import F32, F64, I64, U8, U16, Int
+from ps.kernels.intrinsics import load
+from ps.kernels.jit import inlined
+
+# A time to live that is never over.
+NEVER_S = -1
+
+_SLOT_SHIFT = np.uint64(48)
+
+
+class SlotPolicies(NamedTuple):
+    """Settings of one table and of its slots.
+
+    slot_policy: uint8[65536], a slot's place in ttl_s (int64[k], NEVER_S for none) and hyper
+    (float32[k * HYPER_WIDTH]). The admit_ arrays are those of ps.admission.AdmissionFilter.
+    """
+
+    slot_policy: U8
+    ttl_s: I64
+    hyper: F32
+    optimizer_kind: Int
+    init_kind: Int
+    leading_zeros: Int
+    init_scale: np.float32
+    seed: np.uint64
+    admit_slot_policy: U8
+    admit_policies: F64
+    admit_cells: U8
+    admit_wide_cells: U16
+    admit_periods: I64
+    admit_clock: I64
+
+
+@inlined
+def policy_of(policies: SlotPolicies, fid: np.uint64) -> Int:
+    """The place of the fid's slot in ttl_s and hyper."""
+    return np.int64(load(policies.slot_policy, np.int64(fid >> _SLOT_SHIFT)))

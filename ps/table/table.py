@@ -1,0 +1,327 @@
+"""The table: pull, push, expire, and its rows in bulk, over kernels on reserved memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ps.admission import AdmissionFilter
+from ps.block import TableDelta
+from ps.errors import ShapeError, TableFullError
+from ps.kernels import delta, expire, index, layout, lookup, pull, push
+from ps.kernels.layout import WEIGHTS_AT, TableArrays
+from ps.messages import TableStats
+from ps.table.memory import reserve
+from ps.table.policies import slot_policies
+from ps.table.removals import Removals
+from ps.table.spec import DEFAULT_CAPACITY_ROWS
+
+if TYPE_CHECKING:
+    from ps.arrays import F32, I64, U32, U64
+    from ps.messages import RowGradients
+    from ps.table.spec import TableSpec
+
+# Squares of gradients up to here stay finite in float32, with room for a sum of many.
+GRADIENT_LIMIT = 1e15
+_FIRST_LINES = 16
+_LINE_BYTES = 64
+_WORD_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, for people to look at. weights float32[width], state float32[state_width]."""
+
+    fid: int
+    last_seen_s: int
+    weights: F32
+    state: F32
+
+
+class Table:
+    """Rows by fid. One thread writes; pulls from other threads need a lock around both.
+
+    seed: with the fid, decides initial values and Poisson admission. with_state=False keeps no
+    optimizer state: for a replica, which only reads and takes over rows.
+    """
+
+    def __init__(self, spec: TableSpec, *, seed: int = 0, with_state: bool = True) -> None:
+        self.spec = spec
+        self.admission = AdmissionFilter(
+            {policy.slot: policy.admission for policy in spec.slots},
+            seed=seed,
+            remembered_fids=spec.remembered_fids,
+            window_s=spec.admission_window_s,
+        )
+        self._with_state = with_state
+        self._capacity_rows = spec.capacity_rows or DEFAULT_CAPACITY_ROWS
+        self._layout = layout.row_layout(spec.width, spec.state_width if with_state else 0)
+        self._arrays = _reserve_arrays(self._layout.stride, self._capacity_rows)
+        self._policies = slot_policies(spec, seed, self.admission)
+        self._removals = Removals()
+        self._epoch = np.uint32(1)
+        self._hand = 0
+        self._rows_admitted = 0
+        self._rows_expired = 0
+        self._rows_evicted = 0
+        self._occurrences_refused = 0
+
+    def __len__(self) -> int:
+        return int(self._arrays.counters[index.LIVE])
+
+    def pull(self, fids: U64) -> F32:
+        """The weights of fids (uint64[n]) as a new float32[n, width]. No side effect.
+
+        A fid without a row reads as its initial value, or as zeros where its slot has admission.
+        """
+        fids = _as_fids(fids)
+        out = np.empty((fids.size, self._layout.width), dtype=np.float32)
+        mixed, found = _scratch()
+        pull.pull(self._arrays, self._layout, self._policies, fids, out.reshape(-1), mixed, found)
+        return out
+
+    def check(self, gradients: RowGradients) -> None:
+        """Refuse a push that could not be applied whole: ShapeError, TableFullError.
+
+        Near capacity the check counts every fid without a row as one that needs one.
+        """
+        n = gradients.fids.size
+        if gradients.fids.dtype != np.uint64 or gradients.fids.ndim != 1:
+            raise ShapeError(f"table {self.spec.name!r}: fids must be uint64[n]")
+        if gradients.grads.shape != (n, self.spec.width) or gradients.grads.dtype != np.float32:
+            raise ShapeError(
+                f"table {self.spec.name!r}: gradients for {n} fids must be "
+                f"float32[{n}, {self.spec.width}], not "
+                f"{gradients.grads.dtype}{list(gradients.grads.shape)}"
+            )
+        if gradients.counts.shape != (n,) or gradients.counts.dtype != np.uint32:
+            raise ShapeError(f"table {self.spec.name!r}: counts must be uint32[{n}]")
+        if self.spec.on_full == "error" and len(self) + n > self._capacity_rows:
+            missing = n - int(np.count_nonzero(self.contains(gradients.fids)))
+            if len(self) + missing > self._capacity_rows:
+                raise TableFullError(self.spec.name, self._capacity_rows)
+
+    def has_finite_gradients(self, gradients: RowGradients) -> bool:
+        """Whether every gradient is a number no larger than GRADIENT_LIMIT."""
+        flat = np.ascontiguousarray(gradients.grads).reshape(-1)
+        return bool(push.all_within(flat, np.float32(GRADIENT_LIMIT)))
+
+    def push(self, gradients: RowGradients, *, now_s: int, salt: int = 0) -> tuple[int, int]:
+        """One optimizer step for each unique fid; makes the rows that are now admitted.
+
+        now_s: event time in seconds. salt: tells this push from others in Poisson admission.
+        Returns (rows created, occurrences refused). The caller has called check().
+        """
+        fids = _as_fids(gradients.fids)
+        grads = np.ascontiguousarray(gradients.grads).reshape(-1)
+        mixed, found = _scratch()
+        missing = np.empty(fids.size, dtype=np.int64)
+        self.admission.advance(now_s)
+        n_missing = push.push_found(
+            self._arrays,
+            self._layout,
+            self._policies,
+            fids,
+            grads,
+            now_s,
+            self._epoch,
+            mixed,
+            found,
+            missing,
+        )
+        report = np.zeros(3, dtype=np.int64)
+        while report[push.STOPPED_AT] < n_missing:
+            push.push_missing(
+                self._arrays,
+                self._layout,
+                self._policies,
+                fids,
+                grads,
+                gradients.counts,
+                now_s,
+                np.uint64(salt),
+                self._epoch,
+                missing,
+                int(report[push.STOPPED_AT]),
+                n_missing,
+                self._capacity_rows,
+                report,
+            )
+            if report[push.STOPPED_AT] < n_missing:
+                self._evict(min(int(n_missing - report[push.STOPPED_AT]), self._capacity_rows))
+        created, refused = int(report[push.CREATED]), int(report[push.REFUSED])
+        self._rows_admitted += created
+        self._occurrences_refused += refused
+        return created, refused
+
+    def expire(self, *, now_s: int, budget_rows: int) -> int:
+        """Look at budget_rows rows and free those past their time to live; how many went."""
+        if not self.spec.expires:
+            return 0
+        self._removals.make_room(budget_rows)
+        before = self._removals.count
+        hand, count = expire.expire(
+            self._arrays,
+            self._layout,
+            self._policies,
+            self._hand,
+            budget_rows,
+            now_s,
+            self._removals.fids,
+            before,
+        )
+        self._hand, self._removals.count = int(hand), int(count)
+        self._rows_expired += self._removals.count - before
+        return self._removals.count - before
+
+    def _evict(self, count: int) -> None:
+        if self.spec.on_full == "error":
+            raise TableFullError(self.spec.name, self._capacity_rows)
+        self._removals.make_room(count)
+        before = self._removals.count
+        hand, evicted = expire.evict(
+            self._arrays, self._layout, self._hand, count, self._removals.fids, before
+        )
+        self._hand, self._removals.count = int(hand), int(evicted)
+        self._rows_evicted += self._removals.count - before
+
+    def contains(self, fids: U64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Which of fids (uint64[n]) have a row: bool[n]."""
+        fids = _as_fids(fids)
+        present = np.empty(fids.size, dtype=np.bool_)
+        delta.contains(self._arrays, self._layout, fids, present)
+        return present
+
+    def inspect(self, fid: int) -> Row | None:
+        """The row of one fid, copied, or None."""
+        at = delta.row_of(self._arrays, self._layout, np.uint64(fid))
+        if at < 0:
+            return None
+        base = at * self._layout.stride
+        state_at = base + self._layout.state_at
+        return Row(
+            fid=fid,
+            last_seen_s=int(self._arrays.meta[base + self._layout.last_seen_at]),
+            weights=self._arrays.words[
+                base + WEIGHTS_AT : base + WEIGHTS_AT + self.spec.width
+            ].copy(),
+            state=self._arrays.words[state_at : state_at + self._layout.state_width].copy(),
+        )
+
+    def seal(self) -> TableDelta:
+        """What changed since the last seal, as new arrays; a new epoch begins."""
+        used = int(self._arrays.counters[index.NEXT_ROW])
+        count = delta.count_marks(self._arrays.touched, -(-used // 64))
+        sealed = self._gather(self._arrays.touched, int(count), self._removals.drain(), clear=True)
+        self._epoch += np.uint32(1)
+        return sealed
+
+    def export(self) -> TableDelta:
+        """Every row, as new arrays; what the current epoch has touched stays touched."""
+        used = int(self._arrays.counters[index.NEXT_ROW])
+        marks = np.zeros(-(-used // 64), dtype=np.uint64)
+        count = delta.mark_live(self._arrays, self._layout, marks)
+        return self._gather(marks, int(count), np.empty(0, dtype=np.uint64), clear=False)
+
+    def _gather(self, marks: U64, count: int, removed: U64, *, clear: bool) -> TableDelta:
+        fids = np.empty(count, dtype=np.uint64)
+        last_seen_s = np.empty(count, dtype=np.uint32)
+        weights = np.empty((count, self._layout.width), dtype=np.float32)
+        state = np.empty((count, self._layout.state_width), dtype=np.float32)
+        delta.gather_marked(
+            self._arrays,
+            self._layout,
+            marks,
+            fids,
+            last_seen_s,
+            weights.reshape(-1),
+            state.reshape(-1),
+            clear,
+        )
+        for array in (fids, last_seen_s, weights, state, removed):
+            array.setflags(write=False)
+        return TableDelta(fids, last_seen_s, weights, state, removed)
+
+    def apply(self, change: TableDelta) -> None:
+        """Take over what another table sealed or exported: removals, then rows in full."""
+        self.remove(change.removed)
+        state = change.state if self._with_state else np.empty(0, dtype=np.float32)
+        self.upsert(change.fids, change.weights, state, change.last_seen_s)
+
+    def upsert(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
+        """Write whole rows: weights float32[n, width], state float32[n, state_width] or empty."""
+        fids = _as_fids(fids)
+        if len(self) + fids.size > self._capacity_rows:
+            missing = fids.size - int(np.count_nonzero(self.contains(fids)))
+            if len(self) + missing > self._capacity_rows:
+                raise TableFullError(self.spec.name, self._capacity_rows)
+        mixed, found = _scratch()
+        delta.upsert(
+            self._arrays,
+            self._layout,
+            fids,
+            last_seen_s,
+            np.ascontiguousarray(weights).reshape(-1),
+            np.ascontiguousarray(state).reshape(-1),
+            self._epoch,
+            mixed,
+            found,
+        )
+
+    def remove(self, fids: U64) -> int:
+        """Free the rows of fids (uint64[n]); how many had one. They count as removed this epoch."""
+        fids = _as_fids(fids)
+        gone = np.empty(fids.size, dtype=np.bool_)
+        count = expire.remove_rows(self._arrays, self._layout, fids, gone)
+        self._removals.extend(fids[gone])
+        return int(count)
+
+    def stats(self) -> TableStats:
+        """Counts since the table was made, and the memory it has committed."""
+        return TableStats(
+            rows=len(self),
+            rows_admitted=self._rows_admitted,
+            rows_expired=self._rows_expired,
+            rows_evicted=self._rows_evicted,
+            occurrences_refused=self._occurrences_refused,
+            allocated_bytes=self.allocated_bytes,
+        )
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Bytes in use by rows ever used, index lines, the touched map and the admission filter."""
+        used = int(self._arrays.counters[index.NEXT_ROW])
+        lines = int(self._arrays.counters[index.N_LINES])
+        rows_bytes = used * self._layout.stride * _WORD_BYTES
+        return rows_bytes + lines * _LINE_BYTES + used // 8 + self.admission.allocated_bytes
+
+
+def _reserve_arrays(stride: int, capacity_rows: int) -> TableArrays:
+    rows_memory = reserve(capacity_rows * stride * _WORD_BYTES)
+    index_memory = reserve(index.lines_for(capacity_rows, _FIRST_LINES) * _LINE_BYTES)
+    counters: I64 = np.zeros(index.COUNTERS, dtype=np.int64)
+    counters[index.N_LINES] = _FIRST_LINES
+    counters[index.LOW_MASK] = _FIRST_LINES - 1
+    counters[index.FREE_HEAD] = -1
+    return TableArrays(
+        words=rows_memory.view(np.float32),
+        meta=rows_memory.view(np.uint32),
+        keys=rows_memory.view(np.uint64),
+        tags=index_memory.view(np.uint16),
+        rows=index_memory.view(np.uint32),
+        counters=counters,
+        touched=reserve(capacity_rows // 8 + 8, huge_pages=False).view(np.uint64),
+    )
+
+
+def _scratch() -> tuple[U64, I64]:
+    """What one call of a batched kernel works in; its own, so that pulls may run side by side."""
+    return np.empty(lookup.RING, dtype=np.uint64), np.empty(lookup.RING, dtype=np.int64)
+
+
+def _as_fids(fids: U64) -> U64:
+    if fids.dtype != np.uint64 or fids.ndim != 1:
+        raise ShapeError(f"fids must be uint64[n], not {fids.dtype}{list(fids.shape)}")
+    return np.ascontiguousarray(fids)
