@@ -39,12 +39,12 @@ def kernel(fn: _Fn) -> _Fn:
 
     Division by zero follows IEEE (error_model="numpy"), so no kernel can raise.
     """
-    dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(fn)
+    dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(fn)
     _tie_cache_to_folders(dispatcher, fn)
     return cast("_Fn", dispatcher)
 
 
 def inlined(fn: _Fn) -> _Fn:
     """Like kernel, for functions that only other kernels call: LLVM inlines them, nothing is cached."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", forceinline=True)(fn)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(fn)
     return cast("_Fn", dispatcher)
