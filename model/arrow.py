@@ -92,7 +92,8 @@ def trimmed(column: Column) -> Column:
     bare: Any = pc.call_function("utf8_trim_whitespace", [column])
     empty: Any = pa.array(empty_text(bare))
     nothing: Any = pa.scalar(None, pa.string())
-    return pc.if_else(empty, nothing, bare)
+    kept: Column = pc.if_else(empty, nothing, bare)
+    return kept
 
 
 def castable(column: Column, to: pa.DataType) -> tuple[Column, Bool | None]:
