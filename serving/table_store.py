@@ -1,0 +1,47 @@
+"""A RowStore over the training's own table, without optimizer state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ps.table.table import Table
+
+if TYPE_CHECKING:
+    from ps.arrays import F32, U64
+    from ps.table.spec import TableSpec
+
+_NO_STATE = np.empty(0, dtype=np.float32)
+
+
+class TableStore:
+    """Rows in a ps.table.Table, so that a missing fid reads exactly as it does in training.
+
+    spec, seed: those of the shards.
+    """
+
+    def __init__(self, spec: TableSpec, *, seed: int) -> None:
+        self._table = Table(spec, seed=seed, with_state=False)
+
+    @property
+    def width(self) -> int:
+        """Floats per row."""
+        return self._table.spec.width
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def upsert(self, fids: U64, weights: F32) -> None:
+        """Set rows: fids uint64[n], unique; weights float32[n, width]. Raises TableFullError."""
+        # Nothing expires here: the shards say which rows leave.
+        self._table.upsert(fids, weights, _NO_STATE, np.zeros(len(fids), dtype=np.uint32))
+
+    def remove(self, fids: U64) -> None:
+        """Drop the rows of fids uint64[n]."""
+        self._table.remove(fids)
+
+    def read(self, fids: U64) -> tuple[F32, int]:
+        """Rows for fids uint64[n], and how many had none: (float32[n, width], count)."""
+        present = int(np.count_nonzero(self._table.contains(fids)))
+        return self._table.pull(fids), len(fids) - present
