@@ -1,0 +1,48 @@
+"""Predictions as clipped logits: the common coin of loss, histogram and AUC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ps.arrays import F32, F64, I64, Bool
+
+# A logit beyond this counts as this: probabilities from 1.1e-7 to 1 - 1.1e-7, about what a float32
+# near 1 can tell apart. It bounds what one example adds to the log loss by 16.
+LOGIT_LIMIT = 16.0
+_PROBABILITY_LIMIT = 1.0 / (1.0 + np.exp(LOGIT_LIMIT))
+
+
+def logits_of(probabilities: F32) -> F64:
+    """log(p / (1 - p)), clipped to LOGIT_LIMIT: float64[n]; NaN where p is no probability."""
+    p = probabilities.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        p[(p < 0.0) | (p > 1.0)] = np.nan
+        p = np.clip(p, _PROBABILITY_LIMIT, 1.0 - _PROBABILITY_LIMIT)
+        z: F64 = np.log(p) - np.log1p(-p)
+    return np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)
+
+
+def clipped(logits: F32 | F64) -> F64:
+    """Logits as float64[n], clipped to LOGIT_LIMIT; infinities become NaN."""
+    z = logits.astype(np.float64)
+    z[~np.isfinite(z)] = np.nan
+    return np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)
+
+
+def sigmoid(logits: F64) -> F64:
+    """1 / (1 + exp(-z)); no overflow, since clipped logits come in."""
+    return 1.0 / (1.0 + np.exp(-logits))
+
+
+def log_losses(logits: F64, labels: Bool) -> F64:
+    """-log(probability given to the label), per example, without forming 1 - p."""
+    return np.logaddexp(0.0, np.where(labels, -logits, logits))
+
+
+def bins_of(logits: F64, n_bins: int) -> I64:
+    """Which of n_bins equal stretches of [-LOGIT_LIMIT, LOGIT_LIMIT] each logit falls in."""
+    scaled = (logits + LOGIT_LIMIT) * (n_bins / (2.0 * LOGIT_LIMIT))
+    return np.minimum(scaled.astype(np.int64), n_bins - 1)
