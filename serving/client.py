@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ps.clock import Clock
     from serving.prediction import Prediction
-    from serving.requests import FeatureValue
+    from serving.requests import FeatureColumn, FeatureValue
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -152,7 +152,7 @@ class PredictClient:
     def predict_packed(
         self,
         context: Mapping[str, FeatureValue],
-        candidates: Mapping[str, Sequence[FeatureValue]],
+        candidates: Mapping[str, FeatureColumn],
         *,
         model: str = "",
         event_ts_us: int | None = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from serving.errors import FeatureValueError
 
@@ -43,14 +44,14 @@ def check_type(field: InputField, sent: str, candidate: int | None) -> None:
 def scalar_column(
     field: InputField, sent: str, values: Sequence[object], *, shared: bool = False
 ) -> Column:
-    """A column of one value per example, None where there is none.
+    """A column of one value per example, None where there is none; of lists for a multi-valued field.
 
     shared: the values are of the context, so a message names no candidate.
     """
     if sent == "number":
         _check_finite(field, np.array([0.0 if v is None else v for v in values]), None, shared)
     column: Column = pa.array(values, ARROW[sent])
-    return _as_lists(column) if field.multi_valued and not _splits(field, sent) else column
+    return _as_lists(column) if _takes_lists(field, sent) else column
 
 
 def flat_column(
@@ -79,9 +80,13 @@ def flat_column(
         _check_finite(field, np.asarray(values, dtype=np.float64), offsets, shared)
     column: Column = pa.array(values, ARROW[sent])
     if offsets is None or lengths is None:
-        return _as_lists(column) if field.multi_valued and not _splits(field, sent) else column
-    if field.multi_valued:
+        return _as_lists(column) if _takes_lists(field, sent) else column
+    if _takes_lists(field, sent):
         return _lists(offsets, column)
+    if field.multi_valued:
+        joined: Any = pc.binary_join(_lists(offsets, column), field.separator)
+        whole: Column = joined
+        return whole
     several = np.flatnonzero(lengths > 1)
     if len(several):
         at = int(several[0])
@@ -95,9 +100,9 @@ def flat_column(
     return taken
 
 
-def _splits(field: InputField, sent: str) -> bool:
-    """Whether a text stays a text, for the feature to split."""
-    return field.separated and sent == "string"
+def _takes_lists(field: InputField, sent: str) -> bool:
+    """Whether values go in as lists; else as one, which may be a text for the feature to split."""
+    return field.multi_valued and (field.separator is None or sent != "string")
 
 
 def _as_lists(column: Column) -> Column:

@@ -20,15 +20,15 @@ class InputField:
     """One column of a request.
 
     kind: what the model makes of it. types: the value types it takes, of string, int, number, bool.
-    multi_valued: whether an example may have several. separated: whether a text stands for several
-    values (the spec splits it). required: whether the model has nothing to put in its place.
+    multi_valued: whether an example may have several. separator: where the feature splits a text into
+    values, None where it takes each text for one. required: whether the model has nothing to put in its place.
     """
 
     name: str
     kind: str
     types: frozenset[str]
     multi_valued: bool = False
-    separated: bool = False
+    separator: str | None = None
     required: bool = False
 
 
@@ -51,8 +51,7 @@ def _field(feature: object) -> InputField | None:
     if isinstance(feature, Categorical):
         return InputField(feature.column, "categorical", NAMING)
     if isinstance(feature, MultiValued):
-        separated = feature.separator is not None
-        return InputField(feature.column, "multi_valued", NAMING, True, separated)
+        return InputField(feature.column, "multi_valued", NAMING, True, feature.separator)
     if isinstance(feature, Bucketised):
         return InputField(feature.column, "bucketised", COUNTING)
     if isinstance(feature, Numeric):
@@ -63,11 +62,14 @@ def _field(feature: object) -> InputField | None:
 
 def _both(one: InputField, other: InputField) -> InputField:
     kinds = [one.kind, *([other.kind] if other.kind not in one.kind.split("+") else [])]
+    separators = {one.separator, other.separator}
+    # Two different separators: only the whole text makes sense to both features.
+    at_odds = len(separators - {None}) > 1
     return replace(
         one,
         kind="+".join(kinds),
         types=one.types & other.types,
-        multi_valued=one.multi_valued and other.multi_valued,
-        separated=one.separated or other.separated,
+        multi_valued=one.multi_valued and other.multi_valued and not at_odds,
+        separator=one.separator if one.separator == other.separator else None,
         required=one.required or other.required,
     )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Scalar = str | bool | int | float
 FeatureValue = Scalar | Sequence[Scalar] | np.ndarray[Any, Any] | None
 
+# A feature's values for all candidates.
+FeatureColumn = Sequence[FeatureValue] | np.ndarray[Any, Any]
+
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -34,7 +37,7 @@ def named_request(
 
 
 def packed_request(
-    context: Mapping[str, FeatureValue], candidates: Mapping[str, Sequence[FeatureValue]]
+    context: Mapping[str, FeatureValue], candidates: Mapping[str, FeatureColumn]
 ) -> pb.PredictRequest:
     """A request in columns: each of the context's features once, each candidate feature n times.
 
@@ -61,7 +64,7 @@ def _values(features: Mapping[str, FeatureValue], candidate: int | None) -> dict
 
 def _is_absent(value: FeatureValue) -> bool:
     """None and no values say the same."""
-    return value is None or (not isinstance(value, Scalar) and len(value) == 0)
+    return value is None or (isinstance(value, list | tuple | np.ndarray) and len(value) == 0)
 
 
 def _value(name: str, value: Any, candidate: int | None) -> pb.Value:
@@ -98,7 +101,7 @@ def _several(name: str, values: list[Any], candidate: int | None) -> pb.Value:
     return pb.Value(bools=pb.Bools(values=values))
 
 
-def _column(name: str, values: Sequence[Any] | np.ndarray[Any, Any]) -> pb.Column:
+def _column(name: str, values: FeatureColumn) -> pb.Column:
     """One feature of all examples."""
     if isinstance(values, np.ndarray):
         return _packed(name, values.tolist(), ())
