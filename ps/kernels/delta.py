@@ -102,7 +102,7 @@ def upsert(
     has_state = state.shape[0] > 0
     made = 0
     for group in range(groups + STAGES - 1):
-        advance(t, layout.stride, fids, group, groups, mixed, found)
+        advance(t, layout.stride, layout.stride, fids, group, groups, mixed, found)
         if group < STAGES - 1:
             continue
         begin = (group - STAGES + 1) * GROUP

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ps.arrays import U64, Bool, Int
+from ps.arrays import U64, Int
 from ps.kernels.hashing import mix64
-from ps.kernels.index import NEXT_ROW
+from ps.kernels.index import EVICTED, EXPIRED, HAND, NEXT_ROW, REMOVED
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
 from ps.kernels.layout import RowLayout, TableArrays
@@ -17,22 +17,29 @@ from ps.kernels.rows import free_row, is_live
 _EVICTION_SAMPLE = 32
 
 
+@inlined
+def _free(t: TableArrays, layout: RowLayout, row: Int, removed: U64) -> None:
+    fid = load(t.keys, row * (layout.stride // 2))
+    free_row(t, layout, fid, mix64(fid))
+    store(removed, t.counters[REMOVED], fid)
+    t.counters[REMOVED] += 1
+
+
 @kernel
 def expire(
     t: TableArrays,
     layout: RowLayout,
     policies: SlotPolicies,
-    hand: Int,
     budget_rows: Int,
     now_s: Int,
     removed: U64,
-    n_removed: Int,
-) -> tuple[Int, Int]:
-    """Look at budget_rows rows from `hand` on, around the end; free those whose time is over.
+) -> None:
+    """Look at budget_rows rows from the hand on, around the end; free those whose time is over.
 
-    Appends their fids to removed from n_removed on. Returns (hand, n_removed).
+    Their fids are appended to removed, which has room for budget_rows more.
     """
     used = t.counters[NEXT_ROW]
+    hand = t.counters[HAND]
     for _ in range(min(budget_rows, used)):
         if hand >= used:
             hand = 0
@@ -41,17 +48,17 @@ def expire(
             ttl_s = load(policies.ttl_s, policy_of(policies, fid))
             seen_s = np.int64(load(t.meta, hand * layout.stride + layout.last_seen_at))
             if ttl_s != NEVER_S and seen_s + ttl_s < now_s:
-                free_row(t, layout, fid, mix64(fid))
-                store(removed, n_removed, fid)
-                n_removed += 1
+                _free(t, layout, hand, removed)
+                t.counters[EXPIRED] += 1
         hand += 1
-    return hand, n_removed
+    t.counters[HAND] = hand
 
 
 @inlined
-def _longest_unseen(t: TableArrays, layout: RowLayout, hand: Int) -> tuple[Int, Int]:
-    """(row, hand): of the next live rows from hand on, the one not seen for longest."""
+def evict_one(t: TableArrays, layout: RowLayout, removed: U64) -> None:
+    """Free the longest unseen of a sample of rows; removed has room for its fid."""
     used = t.counters[NEXT_ROW]
+    hand = t.counters[HAND]
     oldest_row = np.int64(-1)
     oldest_s = np.int64(0)
     compared = 0
@@ -66,32 +73,17 @@ def _longest_unseen(t: TableArrays, layout: RowLayout, hand: Int) -> tuple[Int, 
         hand += 1
         if compared == _EVICTION_SAMPLE:
             break
-    return oldest_row, hand
+    t.counters[HAND] = hand
+    if oldest_row >= 0:
+        _free(t, layout, oldest_row, removed)
+        t.counters[EVICTED] += 1
 
 
 @kernel
-def evict(
-    t: TableArrays, layout: RowLayout, hand: Int, count: Int, removed: U64, n_removed: Int
-) -> tuple[Int, Int]:
-    """Free `count` rows, each the longest unseen of a sample. Returns (hand, n_removed)."""
-    for _ in range(count):
-        row, hand = _longest_unseen(t, layout, hand)
-        if row < 0:
-            break
-        fid = load(t.keys, row * (layout.stride // 2))
-        free_row(t, layout, fid, mix64(fid))
-        store(removed, n_removed, fid)
-        n_removed += 1
-    return hand, n_removed
-
-
-@kernel
-def remove_rows(t: TableArrays, layout: RowLayout, fids: U64, gone: Bool) -> Int:
-    """Free the rows of fids; the count of those that had one. gone: bool[n]."""
-    n_removed: Int = 0
+def remove_rows(t: TableArrays, layout: RowLayout, fids: U64, removed: U64) -> None:
+    """Free the rows of those fids (uint64[n]) that have one; removed has room for all."""
     for i in range(fids.shape[0]):
         fid = load(fids, i)
-        row = free_row(t, layout, fid, mix64(fid))
-        gone[i] = row >= 0
-        n_removed += row >= 0
-    return n_removed
+        if free_row(t, layout, fid, mix64(fid)) >= 0:
+            store(removed, t.counters[REMOVED], fid)
+            t.counters[REMOVED] += 1

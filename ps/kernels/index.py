@@ -33,6 +33,12 @@ FREE_HEAD = 4  # a freed row, first of a list through the rows, or -1
 KICKS = 5  # entries moved to make room, since the table was made
 HELD_TAG = 6  # an entry between two places
 HELD_ROW = 7
+HAND = 8  # the row that expiry or eviction looks at next
+REMOVED = 9  # fids in the list of removals
+ADMITTED = 10  # rows made by pushes
+REFUSED = 11  # occurrences turned away by admission
+EXPIRED = 12
+EVICTED = 13
 COUNTERS = 16
 
 _EMPTY = np.uint16(0)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
 _Fn = TypeVar("_Fn", bound=Callable[..., Any])
+# _nrt is not in numba's annotations: no reference counting, so what allocates does not compile.
+_njit: Any = partial(numba.njit, nogil=True, error_model="numpy", _nrt=False)
 
 
 @cache
@@ -35,16 +37,16 @@ def _tie_cache_to_folders(dispatcher: Any, fn: Callable[..., Any]) -> None:
 
 
 def kernel(fn: _Fn) -> _Fn:
-    """Compile fn on first use, cached on disk, without the GIL.
+    """Compile fn on first use, cached on disk, without the GIL, allocations or reference counts.
 
     Division by zero follows IEEE (error_model="numpy"), so no kernel can raise.
     """
-    dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(fn)
+    dispatcher = _njit(cache=True)(fn)
     _tie_cache_to_folders(dispatcher, fn)
     return cast("_Fn", dispatcher)
 
 
 def inlined(fn: _Fn) -> _Fn:
     """Like kernel, for functions that only other kernels call: LLVM inlines them, nothing is cached."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(fn)
+    dispatcher = _njit(forceinline=True)(fn)
     return cast("_Fn", dispatcher)

@@ -37,15 +37,17 @@ _WORDS_PER_LINE = 16
 
 
 @inlined
-def _match_in_line(t: TableArrays, stride: Int, mixed: np.uint64, line: Int) -> Int:
+def _match_in_line(t: TableArrays, stride: Int, reach: Int, mixed: np.uint64, line: Int) -> Int:
     """The row whose tag matches first in the line, its record asked for; -1 where none does."""
     mask = match_tags(t.tags, line * TAGS_PER_LINE, tag_of(mixed)) & ANY_PLACE
     if mask == 0:
         return -1
     row = row_at(t, line, lowest_bit(mask))
-    # The two lines that key and weights up to width 30 stand on.
-    prefetch_line(t.words, row * stride)
-    prefetch_line(t.words, row * stride + _WORDS_PER_LINE)
+    for word in range(0, reach, _WORDS_PER_LINE):
+        prefetch_line(t.words, row * stride + word)
+    # A row does not begin on a line: its last word may stand on one more. (Its last two share one.)
+    if (reach - 1) % _WORDS_PER_LINE > 1:
+        prefetch_line(t.words, row * stride + reach - 1)
     return row
 
 
@@ -59,11 +61,11 @@ def _hash_group(t: TableArrays, fids: U64, begin: Int, end: Int, mixed: U64) -> 
 
 @inlined
 def _match_first_lines(
-    t: TableArrays, stride: Int, begin: Int, end: Int, mixed: U64, found: I64
+    t: TableArrays, stride: Int, reach: Int, begin: Int, end: Int, mixed: U64, found: I64
 ) -> None:
     for i in range(begin, end):
         bits = load(mixed, i & _WRAP)
-        row = _match_in_line(t, stride, bits, first_line(bits, t))
+        row = _match_in_line(t, stride, reach, bits, first_line(bits, t))
         store(found, i & _WRAP, row)
         if row < 0:
             prefetch_line(t.tags, second_line(bits, t) * TAGS_PER_LINE)
@@ -71,27 +73,39 @@ def _match_first_lines(
 
 @inlined
 def _match_second_lines(
-    t: TableArrays, stride: Int, begin: Int, end: Int, mixed: U64, found: I64
+    t: TableArrays, stride: Int, reach: Int, begin: Int, end: Int, mixed: U64, found: I64
 ) -> None:
     for i in range(begin, end):
         if load(found, i & _WRAP) < 0:
             bits = load(mixed, i & _WRAP)
-            store(found, i & _WRAP, _match_in_line(t, stride, bits, second_line(bits, t)))
+            store(found, i & _WRAP, _match_in_line(t, stride, reach, bits, second_line(bits, t)))
 
 
 @inlined
 def advance(
-    t: TableArrays, stride: Int, fids: U64, group: Int, groups: Int, mixed: U64, found: I64
+    t: TableArrays,
+    stride: Int,
+    reach: Int,
+    fids: U64,
+    group: Int,
+    groups: Int,
+    mixed: U64,
+    found: I64,
 ) -> None:
-    """Run the three stages for step `group`; group - 3 is then ready to be used."""
+    """Run the three stages for step `group`; group - 3 is then ready to be used.
+
+    reach: words of a record that will be used, from its key on.
+    """
     n = fids.shape[0]
     if group < groups:
         _hash_group(t, fids, group * GROUP, min(n, (group + 1) * GROUP), mixed)
     if 1 <= group <= groups:
-        _match_first_lines(t, stride, (group - 1) * GROUP, min(n, group * GROUP), mixed, found)
+        _match_first_lines(
+            t, stride, reach, (group - 1) * GROUP, min(n, group * GROUP), mixed, found
+        )
     if 2 <= group <= groups + 1:
         begin = (group - 2) * GROUP
-        _match_second_lines(t, stride, begin, min(n, begin + GROUP), mixed, found)
+        _match_second_lines(t, stride, reach, begin, min(n, begin + GROUP), mixed, found)
 
 
 @inlined

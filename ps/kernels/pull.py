@@ -34,7 +34,7 @@ def pull(
     width = layout.width
     missing = 0
     for group in range(groups + STAGES - 1):
-        advance(t, layout.stride, fids, group, groups, mixed, found)
+        advance(t, layout.stride, WEIGHTS_AT + width, fids, group, groups, mixed, found)
         if group < STAGES - 1:
             continue
         begin = (group - STAGES + 1) * GROUP

@@ -6,8 +6,9 @@ import numpy as np
 
 from ps.arrays import F32, I64, U32, U64, Int
 from ps.kernels.admit import admits
+from ps.kernels.expire import evict_one
 from ps.kernels.hashing import mix64
-from ps.kernels.index import LIVE, find
+from ps.kernels.index import ADMITTED, LIVE, REFUSED, find
 from ps.kernels.initialize import init_weights
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
@@ -16,20 +17,6 @@ from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
 from ps.kernels.optimize import HYPER_WIDTH, apply_gradient, init_state
 from ps.kernels.policy import SlotPolicies, policy_of
 from ps.kernels.rows import take_row, touch
-
-# What push_missing reports: rows made, occurrences refused by admission, where it stopped.
-CREATED = 0
-REFUSED = 1
-STOPPED_AT = 2
-
-
-@kernel
-def all_within(values: F32, limit: np.float32) -> bool:
-    """Whether every |value| <= limit; False for any NaN or infinity. values: float32[n]."""
-    outside = 0
-    for i in range(values.shape[0]):
-        outside += not abs(load(values, i)) <= limit
-    return outside == 0
 
 
 @inlined
@@ -112,7 +99,7 @@ def push_found(
     groups = (n + GROUP - 1) // GROUP
     n_missing = 0
     for group in range(groups + STAGES - 1):
-        advance(t, layout.stride, fids, group, groups, mixed, found)
+        advance(t, layout.stride, layout.stride, fids, group, groups, mixed, found)
         if group < STAGES - 1:
             continue
         begin = (group - STAGES + 1) * GROUP
@@ -127,6 +114,41 @@ def push_found(
     return n_missing
 
 
+@inlined
+def admitted_row(
+    t: TableArrays,
+    layout: RowLayout,
+    policies: SlotPolicies,
+    fid: np.uint64,
+    mixed: np.uint64,
+    count: Int,
+    salt: np.uint64,
+    capacity_rows: Int,
+    removed: U64,
+) -> Int:
+    """A new row for a fid that has none, or -1 where admission turns it away.
+
+    At capacity a row is evicted first; tables that may not evict have been checked for room.
+    """
+    if not admits(
+        fid,
+        count,
+        salt,
+        policies.admit_slot_policy,
+        policies.admit_policies,
+        policies.admit_cells,
+        policies.admit_wide_cells,
+        policies.admit_periods,
+        policies.admit_clock,
+    ):
+        t.counters[REFUSED] += count
+        return -1
+    if t.counters[LIVE] >= capacity_rows:
+        evict_one(t, layout, removed)
+    t.counters[ADMITTED] += 1
+    return create_row(t, layout, policies, fid, mixed)
+
+
 @kernel
 def push_missing(
     t: TableArrays,
@@ -139,40 +161,22 @@ def push_missing(
     salt: np.uint64,
     epoch: np.uint32,
     missing: I64,
-    begin: Int,
-    end: Int,
+    n_missing: Int,
     capacity_rows: Int,
-    report: I64,
+    removed: U64,
 ) -> None:
-    """Count the fids missing[begin:end] stand for; make and update rows for those now admitted.
+    """Count the fids that missing[:n_missing] stands for; make and update rows for those admitted.
 
-    Stops before a row that capacity_rows has no room for. report: int64[3], see the constants;
-    CREATED and REFUSED are added to.
+    removed has room for n_missing more fids.
     """
-    for at in range(begin, end):
-        if t.counters[LIVE] >= capacity_rows:
-            report[STOPPED_AT] = at
-            return
+    for at in range(n_missing):
         i = load(missing, at)
         fid = load(fids, i)
         mixed = mix64(fid)
-        count = np.int64(load(counts, i))
+        # Missing a moment ago; it has a row by now only if it came twice.
         row = find(t, layout.stride // 2, fid, mixed)
         if row < 0:
-            if not admits(
-                fid,
-                count,
-                salt,
-                policies.admit_slot_policy,
-                policies.admit_policies,
-                policies.admit_cells,
-                policies.admit_wide_cells,
-                policies.admit_periods,
-                policies.admit_clock,
-            ):
-                report[REFUSED] += count
-                continue
-            row = create_row(t, layout, policies, fid, mixed)
-            report[CREATED] += 1
-        update_row(t, layout, policies, row, fid, grads, i * layout.width, now_s, epoch)
-    report[STOPPED_AT] = end
+            count = np.int64(load(counts, i))
+            row = admitted_row(t, layout, policies, fid, mixed, count, salt, capacity_rows, removed)
+        if row >= 0:
+            update_row(t, layout, policies, row, fid, grads, i * layout.width, now_s, epoch)

@@ -15,19 +15,17 @@ from ps.kernels.layout import WEIGHTS_AT, TableArrays
 from ps.messages import TableStats
 from ps.table.memory import reserve
 from ps.table.policies import slot_policies
-from ps.table.removals import Removals
 from ps.table.spec import DEFAULT_CAPACITY_ROWS
 
 if TYPE_CHECKING:
-    from ps.arrays import F32, I64, U32, U64
+    from ps.arrays import F32, I64, U32, U64, Bool, Int
     from ps.messages import RowGradients
     from ps.table.spec import TableSpec
 
-# Squares of gradients up to here stay finite in float32, with room for a sum of many.
-GRADIENT_LIMIT = 1e15
 _FIRST_LINES = 16
 _LINE_BYTES = 64
 _WORD_BYTES = 4
+_FIRST_REMOVALS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +58,8 @@ class Table:
         self._layout = layout.row_layout(spec.width, spec.state_width if with_state else 0)
         self._arrays = _reserve_arrays(self._layout.stride, self._capacity_rows)
         self._policies = slot_policies(spec, seed, self.admission)
-        self._removals = Removals()
+        self._removed: U64 = np.empty(_FIRST_REMOVALS, dtype=np.uint64)
         self._epoch = np.uint32(1)
-        self._hand = 0
-        self._rows_admitted = 0
-        self._rows_expired = 0
-        self._rows_evicted = 0
-        self._occurrences_refused = 0
 
     def __len__(self) -> int:
         return int(self._arrays.counters[index.LIVE])
@@ -103,11 +96,6 @@ class Table:
             if len(self) + missing > self._capacity_rows:
                 raise TableFullError(self.spec.name, self._capacity_rows)
 
-    def has_finite_gradients(self, gradients: RowGradients) -> bool:
-        """Whether every gradient is a number no larger than GRADIENT_LIMIT."""
-        flat = np.ascontiguousarray(gradients.grads).reshape(-1)
-        return bool(push.all_within(flat, np.float32(GRADIENT_LIMIT)))
-
     def push(self, gradients: RowGradients, *, now_s: int, salt: int = 0) -> tuple[int, int]:
         """One optimizer step for each unique fid; makes the rows that are now admitted.
 
@@ -131,63 +119,48 @@ class Table:
             found,
             missing,
         )
-        report = np.zeros(3, dtype=np.int64)
-        while report[push.STOPPED_AT] < n_missing:
-            push.push_missing(
-                self._arrays,
-                self._layout,
-                self._policies,
-                fids,
-                grads,
-                gradients.counts,
-                now_s,
-                np.uint64(salt),
-                self._epoch,
-                missing,
-                int(report[push.STOPPED_AT]),
-                n_missing,
-                self._capacity_rows,
-                report,
-            )
-            if report[push.STOPPED_AT] < n_missing:
-                self._evict(min(int(n_missing - report[push.STOPPED_AT]), self._capacity_rows))
-        created, refused = int(report[push.CREATED]), int(report[push.REFUSED])
-        self._rows_admitted += created
-        self._occurrences_refused += refused
-        return created, refused
+        counters = self._arrays.counters
+        admitted, refused = int(counters[index.ADMITTED]), int(counters[index.REFUSED])
+        push.push_missing(
+            self._arrays,
+            self._layout,
+            self._policies,
+            fids,
+            grads,
+            gradients.counts,
+            now_s,
+            np.uint64(salt),
+            self._epoch,
+            missing,
+            n_missing,
+            self._capacity_rows,
+            self._room_for_removals(n_missing),
+        )
+        return int(counters[index.ADMITTED]) - admitted, int(counters[index.REFUSED]) - refused
 
     def expire(self, *, now_s: int, budget_rows: int) -> int:
         """Look at budget_rows rows and free those past their time to live; how many went."""
         if not self.spec.expires:
             return 0
-        self._removals.make_room(budget_rows)
-        before = self._removals.count
-        hand, count = expire.expire(
-            self._arrays,
-            self._layout,
-            self._policies,
-            self._hand,
-            budget_rows,
-            now_s,
-            self._removals.fids,
-            before,
-        )
-        self._hand, self._removals.count = int(hand), int(count)
-        self._rows_expired += self._removals.count - before
-        return self._removals.count - before
+        expired = int(self._arrays.counters[index.EXPIRED])
+        room = self._room_for_removals(min(budget_rows, int(self._arrays.counters[index.NEXT_ROW])))
+        expire.expire(self._arrays, self._layout, self._policies, budget_rows, now_s, room)
+        return int(self._arrays.counters[index.EXPIRED]) - expired
 
-    def _evict(self, count: int) -> None:
-        if self.spec.on_full == "error":
-            raise TableFullError(self.spec.name, self._capacity_rows)
-        self._removals.make_room(count)
-        before = self._removals.count
-        hand, evicted = expire.evict(
-            self._arrays, self._layout, self._hand, count, self._removals.fids, before
-        )
-        self._hand, self._removals.count = int(hand), int(evicted)
-        self._rows_evicted += self._removals.count - before
+    def _room_for_removals(self, more: Int) -> U64:
+        """The list of removals, with room for `more` fids."""
+        needed = int(self._arrays.counters[index.REMOVED]) + int(more)
+        if needed > self._removed.size:
+            self._removed = np.resize(self._removed, max(needed, 2 * self._removed.size))
+        return self._removed
 
-    def contains(self, fids: U64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _drain_removals(self) -> U64:
+        drained = self._removed[: int(self._arrays.counters[index.REMOVED])].copy()
+        self._arrays.counters[index.REMOVED] = 0
+        self._removed = np.empty(_FIRST_REMOVALS, dtype=np.uint64)
+        return drained
+
+    def contains(self, fids: U64) -> Bool:
         """Which of fids (uint64[n]) have a row: bool[n]."""
         fids = _as_fids(fids)
         present = np.empty(fids.size, dtype=np.bool_)
@@ -214,7 +187,7 @@ class Table:
         """What changed since the last seal, as new arrays; a new epoch begins."""
         used = int(self._arrays.counters[index.NEXT_ROW])
         count = delta.count_marks(self._arrays.touched, -(-used // 64))
-        sealed = self._gather(self._arrays.touched, int(count), self._removals.drain(), clear=True)
+        sealed = self._gather(self._arrays.touched, int(count), self._drain_removals(), clear=True)
         self._epoch += np.uint32(1)
         return sealed
 
@@ -273,19 +246,20 @@ class Table:
     def remove(self, fids: U64) -> int:
         """Free the rows of fids (uint64[n]); how many had one. They count as removed this epoch."""
         fids = _as_fids(fids)
-        gone = np.empty(fids.size, dtype=np.bool_)
-        count = expire.remove_rows(self._arrays, self._layout, fids, gone)
-        self._removals.extend(fids[gone])
-        return int(count)
+        before = len(self)
+        room = self._room_for_removals(fids.size)
+        expire.remove_rows(self._arrays, self._layout, fids, room)
+        return before - len(self)
 
     def stats(self) -> TableStats:
         """Counts since the table was made, and the memory it has committed."""
+        counters = self._arrays.counters
         return TableStats(
             rows=len(self),
-            rows_admitted=self._rows_admitted,
-            rows_expired=self._rows_expired,
-            rows_evicted=self._rows_evicted,
-            occurrences_refused=self._occurrences_refused,
+            rows_admitted=int(counters[index.ADMITTED]),
+            rows_expired=int(counters[index.EXPIRED]),
+            rows_evicted=int(counters[index.EVICTED]),
+            occurrences_refused=int(counters[index.REFUSED]),
             allocated_bytes=self.allocated_bytes,
         )
 

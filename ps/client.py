@@ -1,0 +1,192 @@
+"""The routing client: one face for N shards, wherever they live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ps.buckets import dense_owner, even_shard_map
+from ps.errors import ShapeError, SpecError
+from ps.gradients import check_gradient
+from ps.kernels.routing import BUCKETS, group_by_shard
+from ps.messages import Push, PushReceipt, RowGradients
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ps.arrays import F32, I64, U16, U64
+    from ps.handle import ShardHandle
+    from ps.stream import Positions, Span
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A batch's fids by owner: shard s has fids[starts[s]:starts[s + 1]], fids == asked[order]."""
+
+    fids: U64
+    order: I64
+    starts: I64
+
+    def of(self, shard: int) -> slice:
+        return slice(int(self.starts[shard]), int(self.starts[shard + 1]))
+
+
+class RoutingClient:
+    """Pulls from and pushes to every shard as if they were one. Not safe for concurrent use.
+
+    shards: handles by shard number. shard_map: uint16[1024], the owner of every bucket; None: even
+    ranges. Raises SpecError where the map names a shard there is no handle for.
+    """
+
+    def __init__(self, shards: Sequence[ShardHandle], shard_map: U16 | None = None) -> None:
+        self._shards = tuple(shards)
+        self._map = even_shard_map(len(shards)) if shard_map is None else shard_map.copy()
+        if self._map.shape != (BUCKETS,) or self._map.dtype != np.uint16:
+            raise SpecError(
+                f"the shard map is {self._map.dtype}{list(self._map.shape)}; make it "
+                f"uint16[{BUCKETS}]"
+            )
+        if int(self._map.max()) >= len(self._shards):
+            raise SpecError(
+                f"the shard map names shard {int(self._map.max())}, there are "
+                f"{len(self._shards)} handles; give one for every shard"
+            )
+
+    @property
+    def shards(self) -> tuple[ShardHandle, ...]:
+        """The handles, by shard number."""
+        return self._shards
+
+    def pull(self, fids: Mapping[str, U64]) -> dict[str, F32]:
+        """Rows by table, in the order asked: fids uint64[n], unique -> float32[n, width].
+
+        No side effect, so it may be repeated. The arrays belong to the caller. Raises what the
+        shards raise: UnknownTableError, ShapeError, or a handle's own errors.
+        """
+        if len(self._shards) == 1:
+            return self._shards[0].pull(fids)
+        routes = {table: self._route(wanted) for table, wanted in fids.items()}
+        pulled: dict[str, F32] = {}
+        for number, shard in enumerate(self._shards):
+            part = {
+                table: route.fids[route.of(number)]
+                for table, route in routes.items()
+                # Somebody must be asked for a table even if no fid is, if only to learn its width.
+                if number == 0 or route.of(number).start < route.of(number).stop
+            }
+            if not part:
+                continue
+            for table, rows in shard.pull(part).items():
+                route = routes[table]
+                if table not in pulled:
+                    pulled[table] = np.empty((len(route.fids), rows.shape[1]), dtype=np.float32)
+                pulled[table][route.order[route.of(number)]] = rows
+        return {table: pulled[table] for table in fids}
+
+    def pull_dense(self) -> dict[str, F32]:
+        """Every dense variable by name, owned by the caller."""
+        return {name: value for shard in self._shards for name, value in shard.pull_dense().items()}
+
+    def push(
+        self,
+        span: Span,
+        *,
+        event_ts_us: int,
+        rows: Mapping[str, RowGradients],
+        dense: Mapping[str, F32],
+        ingest_us: int = 0,
+        generation: int = 0,
+    ) -> PushReceipt:
+        """Send one batch's gradients to their owners, and its position to every shard.
+
+        The arguments are those of ps.messages.Push. Gradients are checked before anybody is sent
+        any, so a batch that must be dropped is dropped whole. Where a call fails half-way, repeat
+        it: shards that had applied it ignore it. applied is True where any shard applied it. Raises
+        ShapeError, NonFiniteGradientError, and what the shards raise.
+        """
+        if len(self._shards) == 1:
+            return self._shards[0].push(
+                Push(span, event_ts_us, ingest_us, generation, rows=rows, dense=dense)
+            )
+        for table, gradients in rows.items():
+            _check_rows(table, gradients)
+        for name, grad in dense.items():
+            check_gradient(f"dense variable {name!r}", grad)
+        rows_by_shard = self._split_rows(rows)
+        receipts = [
+            shard.push(
+                Push(
+                    span,
+                    event_ts_us,
+                    ingest_us,
+                    generation,
+                    rows=rows_by_shard[number],
+                    dense={
+                        name: grad
+                        for name, grad in dense.items()
+                        if dense_owner(name, self._map) == number
+                    },
+                )
+            )
+            for number, shard in enumerate(self._shards)
+        ]
+        return PushReceipt(
+            applied=any(receipt.applied for receipt in receipts),
+            rows_created=sum(receipt.rows_created for receipt in receipts),
+            rows_refused=sum(receipt.rows_refused for receipt in receipts),
+        )
+
+    def positions(self) -> Positions:
+        """Per partition, where its worker resumes: the oldest position of any shard."""
+        return {partition: cuts[0] for partition, cuts in self.resume_cuts().items()}
+
+    def resume_cuts(self) -> dict[str, tuple[int, ...]]:
+        """Per partition, the distinct positions of the shards, ascending.
+
+        A resuming worker starts at the first and ends a batch at every one of them, so that no
+        batch straddles a position that some shard has reached. A shard that knows nothing of a
+        partition others know counts as 0, the beginning.
+        """
+        reached = [shard.positions() for shard in self._shards]
+        partitions = sorted({partition for positions in reached for partition in positions})
+        return {
+            partition: tuple(sorted({positions.get(partition, 0) for positions in reached}))
+            for partition in partitions
+        }
+
+    def _route(self, fids: U64) -> _Route:
+        order = np.empty(len(fids), dtype=np.int64)
+        grouped = np.empty(len(fids), dtype=np.uint64)
+        starts = np.zeros(len(self._shards) + 2, dtype=np.int64)
+        group_by_shard(np.ascontiguousarray(fids), self._map, order, grouped, starts)
+        return _Route(grouped, order, starts)
+
+    def _split_rows(self, rows: Mapping[str, RowGradients]) -> list[dict[str, RowGradients]]:
+        split: list[dict[str, RowGradients]] = [{} for _ in self._shards]
+        for table, gradients in rows.items():
+            route = self._route(gradients.fids)
+            grads = gradients.grads[route.order]
+            counts = gradients.counts[route.order]
+            for number, part in enumerate(split):
+                at = route.of(number)
+                if at.start < at.stop:
+                    part[table] = RowGradients(route.fids[at], grads[at], counts[at])
+        return split
+
+
+def _check_rows(table: str, gradients: RowGradients) -> None:
+    """What routing relies on; the shards check the rest. Raises ShapeError, NonFiniteGradientError."""
+    n = gradients.fids.shape[0]
+    if (
+        gradients.fids.dtype != np.uint64
+        or gradients.grads.shape[:1] != (n,)
+        or gradients.counts.shape != (n,)
+    ):
+        raise ShapeError(
+            f"table {table!r}: fids {gradients.fids.dtype}{list(gradients.fids.shape)}, grads "
+            f"{list(gradients.grads.shape)} and counts {list(gradients.counts.shape)} do not belong "
+            "together; give uint64[n], float32[n, width], uint32[n]"
+        )
+    check_gradient(f"table {table!r}", gradients.grads)
