@@ -137,6 +137,15 @@ class DenseStore:
             )
             variable.moved = True
 
+    def lend(self, name: str) -> tuple[DenseSpec, F32, F32]:
+        """(spec, words, hyper) of a variable, for a kernel that learns example by example.
+
+        words: float32[size + state], weights then state, the store's own; it counts as moved.
+        """
+        variable = self._known(name)
+        variable.moved = True
+        return variable.spec, variable.words, variable.hyper
+
     def seal(self) -> dict[str, DenseDelta]:
         """The variables that moved since the last seal, in full."""
         moved = {name: v.delta() for name, v in self._variables.items() if v.moved}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ps.arrays import F32, U32, U64
+    from ps.arrays import F32, I64, U32, U64
     from ps.stream import Span
 
 
@@ -41,6 +41,29 @@ class Push:
     generation: int = 0
     rows: Mapping[str, RowGradients] = field(default_factory=dict)
     dense: Mapping[str, F32] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticExamples:
+    """Examples that logistic regression learns from one after another, in one table.
+
+    fids: uint64[m], the examples' one after another; offsets: int64[n + 1], where each begins.
+    values: float32[m] by which the weights are multiplied, None where all are 1.
+    inputs: float32[n, k] dense inputs of the variable `dense`, float32[1 + k], bias first.
+    labels: float32[n] of 0 or 1. span to generation: as in Push.
+    """
+
+    span: Span
+    event_ts_us: int
+    ingest_us: int
+    generation: int
+    table: str
+    dense: str
+    fids: U64
+    offsets: I64
+    values: F32 | None
+    inputs: F32
+    labels: F32
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ps.arrays import F32, U64
-    from ps.messages import Push
+    from ps.messages import LogisticExamples, Push
     from ps.stream import Positions, Span
 
 _MICROSECONDS = 1_000_000
@@ -126,6 +126,36 @@ class Shard:
         fids = sum(gradients.fids.size for gradients in push.rows.values())
         self.advance(push.span, push.generation, push.event_ts_us, push.ingest_us, fids)
         return PushReceipt(applied=True, rows_created=created, rows_refused=refused)
+
+    def learn_logistic(self, examples: LogisticExamples) -> F32 | None:
+        """Predict and learn example by example, as one push; None where it was applied before.
+
+        Returns float32[n], each example's probability before it was learned from. The table's rows
+        have one weight, which starts at 0. Raises what push() raises.
+        """
+        table = self.table(examples.table)
+        if table.spec.width != 1 or table.spec.initializer.kind != "zeros":
+            raise SpecError(
+                f"table {examples.table!r} has rows of {table.spec.width} weights that start at "
+                f"{table.spec.initializer.kind}; learning by example needs one weight from zeros"
+            )
+        if self.is_applied(examples.span, examples.generation):
+            self._progress.pushes_repeated += 1
+            return None
+        table.check_room(examples.fids)
+        check_gradient("dense inputs", examples.inputs)
+        now_s = max(self._progress.event_ts_us, examples.event_ts_us) // _MICROSECONDS
+        probabilities = table.learn_logistic(
+            examples, self._dense.lend(examples.dense), now_s=now_s, salt=_salt(examples.span)
+        )
+        self.advance(
+            examples.span,
+            examples.generation,
+            examples.event_ts_us,
+            examples.ingest_us,
+            examples.fids.size,
+        )
+        return probabilities
 
     def is_applied(self, span: Span, generation: int) -> bool:
         """Whether a span has been applied; False means it comes next.

@@ -10,7 +10,7 @@ import numpy as np
 from ps.admission import AdmissionFilter
 from ps.block import TableDelta
 from ps.errors import ShapeError, TableFullError
-from ps.kernels import delta, expire, index, layout, lookup, pull, push
+from ps.kernels import delta, expire, index, layout, logistic, lookup, pull, push
 from ps.kernels.layout import WEIGHTS_AT, TableArrays
 from ps.messages import TableStats
 from ps.table.memory import reserve
@@ -19,13 +19,15 @@ from ps.table.spec import DEFAULT_CAPACITY_ROWS
 
 if TYPE_CHECKING:
     from ps.arrays import F32, I64, U32, U64, Bool, Int
-    from ps.messages import RowGradients
+    from ps.dense import DenseSpec
+    from ps.messages import LogisticExamples, RowGradients
     from ps.table.spec import TableSpec
 
 _FIRST_LINES = 16
 _LINE_BYTES = 64
 _WORD_BYTES = 4
 _FIRST_REMOVALS = 1024
+_NO_VALUES: F32 = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,12 @@ class Table:
             )
         if gradients.counts.shape != (n,) or gradients.counts.dtype != np.uint32:
             raise ShapeError(f"table {self.spec.name!r}: counts must be uint32[{n}]")
-        if self.spec.on_full == "error" and len(self) + n > self._capacity_rows:
-            missing = n - int(np.count_nonzero(self.contains(gradients.fids)))
+        self.check_room(gradients.fids)
+
+    def check_room(self, fids: U64) -> None:
+        """Raise TableFullError where fids may need more rows than there are, and none may go."""
+        if self.spec.on_full == "error" and len(self) + fids.size > self._capacity_rows:
+            missing = fids.size - int(np.count_nonzero(self.contains(fids)))
             if len(self) + missing > self._capacity_rows:
                 raise TableFullError(self.spec.name, self._capacity_rows)
 
@@ -137,6 +143,49 @@ class Table:
             self._room_for_removals(n_missing),
         )
         return int(counters[index.ADMITTED]) - admitted, int(counters[index.REFUSED]) - refused
+
+    def learn_logistic(
+        self,
+        examples: LogisticExamples,
+        variable: tuple[DenseSpec, F32, F32],
+        *,
+        now_s: int,
+        salt: int = 0,
+    ) -> F32:
+        """Predict and learn example by example; the predictions, float32[n], from before learning.
+
+        variable: the dense variable lent by its store. The caller has called check_room().
+        """
+        spec, words, hyper = variable
+        fids = _as_fids(examples.fids)
+        longest = int(np.diff(examples.offsets).max(initial=0))
+        probabilities = np.empty(examples.labels.size, dtype=np.float32)
+        mixed, found = _scratch()
+        self.admission.advance(now_s)
+        logistic.learn_logistic(
+            self._arrays,
+            self._layout,
+            self._policies,
+            fids,
+            examples.offsets,
+            _NO_VALUES if examples.values is None else examples.values,
+            np.ascontiguousarray(examples.inputs).reshape(-1),
+            examples.labels,
+            words,
+            spec.optimizer.kind,
+            hyper,
+            np.empty(spec.size, dtype=np.float32),
+            now_s,
+            np.uint64(salt),
+            self._epoch,
+            self._capacity_rows,
+            self._room_for_removals(fids.size),
+            mixed,
+            found,
+            np.empty(longest, dtype=np.int64),
+            probabilities,
+        )
+        return probabilities
 
     def expire(self, *, now_s: int, budget_rows: int) -> int:
         """Look at budget_rows rows and free those past their time to live; how many went."""

@@ -1,0 +1,123 @@
+"""Logistic regression one example at a time: each sees the updates of all before it.
+
+McMahan et al. 2013, Algorithm 1, with any of the row optimizers in place of FTRL-Proximal. Lookup,
+prediction and update are one pass: row numbers are kept from reading to writing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ps.arrays import F32, I64, U64, Int
+from ps.kernels.hashing import mix64
+from ps.kernels.index import find
+from ps.kernels.intrinsics import load, store
+from ps.kernels.jit import inlined, kernel
+from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
+from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
+from ps.kernels.optimize import apply_gradient
+from ps.kernels.policy import SlotPolicies
+from ps.kernels.push import admitted_row, update_row
+
+_ONE = np.float32(1.0)
+_ZERO = np.float32(0.0)
+
+
+@inlined
+def _sigmoid(logit: np.float32) -> np.float32:
+    """1 / (1 + exp(-logit)) without overflow."""
+    small = np.float32(math.exp(-abs(logit)))
+    return np.float32((_ONE if logit >= _ZERO else small) / (_ONE + small))
+
+
+@kernel
+def learn_logistic(
+    t: TableArrays,
+    layout: RowLayout,
+    policies: SlotPolicies,
+    fids: U64,
+    offsets: I64,
+    values: F32,
+    inputs: F32,
+    labels: F32,
+    dense_words: F32,
+    dense_kind: Int,
+    dense_hyper: F32,
+    dense_grads: F32,
+    now_s: Int,
+    salt: np.uint64,
+    epoch: np.uint32,
+    capacity_rows: Int,
+    removed: U64,
+    mixed: U64,
+    found: I64,
+    rows: I64,
+    probabilities: F32,
+) -> None:
+    """Predict, then learn, example by example; probabilities (float32[n]) are from before learning.
+
+    fids: uint64[m], the examples' one after another, example i at offsets[i]:offsets[i + 1].
+    values: float32[m], or empty where all are 1. inputs: float32[n * k] dense inputs.
+    dense_words: bias, k weights, then their optimizer state; dense_grads: float32[1 + k], scratch.
+    rows: int64[longest example], scratch. removed has room for m more fids.
+    """
+    n = labels.shape[0]
+    k = dense_grads.shape[0] - 1
+    weighted = values.shape[0] > 0
+    n_fids = fids.shape[0]
+    groups = (n_fids + GROUP - 1) // GROUP
+    key_stride = layout.stride // 2
+    step = 0
+    ready = np.int64(0)
+    grad = dense_grads[:1]
+    for example in range(n):
+        begin, end = load(offsets, example), load(offsets, example + 1)
+        logit = load(dense_words, 0)
+        for j in range(k):
+            logit += load(dense_words, 1 + j) * load(inputs, example * k + j)
+        for i in range(begin, end):
+            while i >= ready:
+                advance(t, layout.stride, layout.stride, fids, step, groups, mixed, found)
+                step += 1
+                ready = np.int64(max(0, step - STAGES + 1)) * GROUP
+            row = verified_row(t, key_stride, fids, i, mixed, found)
+            if row < 0:
+                # An earlier example may have made it since its group was looked up.
+                fid = load(fids, i)
+                row = find(t, key_stride, fid, mix64(fid))
+            store(rows, i - begin, row)
+            if row >= 0:
+                weight = load(t.words, row * layout.stride + WEIGHTS_AT)
+                logit += weight * load(values, i) if weighted else weight
+        probability = _sigmoid(logit)
+        store(probabilities, example, probability)
+
+        error = probability - load(labels, example)
+        for i in range(begin, end):
+            fid = load(fids, i)
+            row = load(rows, i - begin)
+            if row < 0:
+                bits = mix64(fid)
+                # The same fid twice in one example: the first has made the row.
+                row = find(t, key_stride, fid, bits)
+                if row < 0:
+                    row = admitted_row(
+                        t,
+                        layout,
+                        policies,
+                        fid,
+                        bits,
+                        1,
+                        salt + np.uint64(example),
+                        capacity_rows,
+                        removed,
+                    )
+            if row >= 0:
+                store(grad, 0, error * load(values, i) if weighted else error)
+                update_row(t, layout, policies, row, fid, grad, 0, now_s, epoch)
+        store(dense_grads, 0, error)
+        for j in range(k):
+            store(dense_grads, 1 + j, error * load(inputs, example * k + j))
+        apply_gradient(dense_kind, dense_words, 0, 1 + k, 1 + k, dense_grads, 0, dense_hyper, 0)
