@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
@@ -15,6 +15,7 @@ from serving import predict_pb2 as pb
 from serving import predict_pb2_grpc as pb_grpc
 from serving.config import ServingConfig
 from serving.errors import ServerStartError
+from serving.health import Health
 from serving.metrics import ServingMetrics
 from serving.service import PredictService
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Predict"].full_name
-
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class PredictServer:
@@ -62,13 +60,10 @@ class PredictServer:
         )
         service = PredictService(predictor, self.metrics, clock, self.config.max_candidates)
         pb_grpc.add_PredictServicer_to_server(service, self._server)
-        # Watching must not block: every watcher would hold one of the threads that predict. A thread
-        # pool for it must not be given: the library would use it for all servers of this process.
-        self._health = health.HealthServicer(experimental_non_blocking=True)
+        self._health = Health(("", SERVICE))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self._set_health(serving=False)
 
     def __enter__(self) -> Self:
         self.start()
@@ -114,7 +109,7 @@ class PredictServer:
         """
         grace_s = self.config.grace_s if grace_s is None else grace_s
         self._stopping = True
-        self._health.enter_graceful_shutdown()
+        self._health.end()
         stopped = self._server.stop(grace_s)
         finished = stopped.wait(grace_s)
         if not finished:
@@ -142,11 +137,7 @@ class PredictServer:
         except Exception:
             logger.exception("the model of %s cannot predict; not serving", self.target)
             return
-        self._set_health(serving=True)
-
-    def _set_health(self, *, serving: bool) -> None:
-        for name in ("", SERVICE):
-            self._health.set(name, _SERVING if serving else _NOT_SERVING)
+        self._health.announce(serving=True)
 
     def _listen(self) -> int:
         config = self.config
