@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ps.shard import ShardSpec
     from serving.config import ServingConfig
     from worker.events import Source
+    from worker.metrics.progressive import MetricsSpec
 
 # batch: gradients of a mini-batch at once. example: each example sees the updates of those before.
 Grain = Literal["batch", "example"]
@@ -25,8 +26,7 @@ class TrainPlan:
 
     batch_size: positions of the stream a batch covers. passes: times over the source.
     max_examples: positions after which to stop, over all partitions; None: to the end of the stream.
-    window_s: event-time length of a metrics window. groups_by: column whose values get metrics of
-    their own, None: none. max_jump_s: how far ahead of the event clock a timestamp may be, None: any.
+    max_jump_s: how far ahead of the event clock a timestamp may be, None: any.
     quarantine: file for rejected records; None: they are only counted.
     """
 
@@ -34,8 +34,7 @@ class TrainPlan:
     grain: Grain
     passes: int
     max_examples: int | None
-    window_s: float
-    groups_by: str | None
+    metrics: MetricsSpec
     max_jump_s: float | None
     quarantine: Path | None
     prefetch_batches: int
