@@ -39,3 +39,11 @@ class BackwardBeforeForwardError(ModelError):
 
     def __init__(self) -> None:
         super().__init__("backward belongs to one forward; call forward with the batch first")
+
+
+class MissingExtraError(ModelError):
+    """An optional library that was asked for is not installed."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs an extra: pip install 'trilith[{extra}]'")
