@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import xxhash
 
-from ps.arrays import U16, U64
 from ps.errors import SpecError
 from ps.kernels.routing import BUCKETS, fill_buckets
+
+if TYPE_CHECKING:
+    from ps.arrays import U16, U64
 
 MAX_SHARDS = BUCKETS
 

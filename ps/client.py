@@ -32,6 +32,9 @@ class _Route:
     def of(self, shard: int) -> slice:
         return slice(int(self.starts[shard]), int(self.starts[shard + 1]))
 
+    def has(self, shard: int) -> bool:
+        return bool(self.starts[shard] < self.starts[shard + 1])
+
 
 class RoutingClient:
     """Pulls from and pushes to every shard as if they were one. Not safe for concurrent use.
@@ -42,6 +45,7 @@ class RoutingClient:
 
     def __init__(self, shards: Sequence[ShardHandle], shard_map: U16 | None = None) -> None:
         self._shards = tuple(shards)
+        self._dense_owners: dict[str, int] = {}
         self._map = even_shard_map(len(shards)) if shard_map is None else shard_map.copy()
         if self._map.shape != (BUCKETS,) or self._map.dtype != np.uint16:
             raise SpecError(
@@ -73,8 +77,8 @@ class RoutingClient:
             part = {
                 table: route.fids[route.of(number)]
                 for table, route in routes.items()
-                # Somebody must be asked for a table even if no fid is, if only to learn its width.
-                if number == 0 or route.of(number).start < route.of(number).stop
+                # No fids at all: the first shard is asked, to learn the table's width.
+                if route.has(number) or (number == 0 and len(route.fids) == 0)
             }
             if not part:
                 continue
@@ -124,9 +128,7 @@ class RoutingClient:
                     generation,
                     rows=rows_by_shard[number],
                     dense={
-                        name: grad
-                        for name, grad in dense.items()
-                        if dense_owner(name, self._map) == number
+                        name: grad for name, grad in dense.items() if self._owner(name) == number
                     },
                 )
             )
@@ -156,7 +158,14 @@ class RoutingClient:
             for partition in partitions
         }
 
+    def _owner(self, name: str) -> int:
+        if name not in self._dense_owners:
+            self._dense_owners[name] = dense_owner(name, self._map)
+        return self._dense_owners[name]
+
     def _route(self, fids: U64) -> _Route:
+        if fids.dtype != np.uint64 or fids.ndim != 1:
+            raise ShapeError(f"fids are {fids.dtype}{list(fids.shape)}; give uint64[n]")
         order = np.empty(len(fids), dtype=np.int64)
         grouped = np.empty(len(fids), dtype=np.uint64)
         starts = np.zeros(len(self._shards) + 2, dtype=np.int64)
@@ -170,8 +179,8 @@ class RoutingClient:
             grads = gradients.grads[route.order]
             counts = gradients.counts[route.order]
             for number, part in enumerate(split):
-                at = route.of(number)
-                if at.start < at.stop:
+                if route.has(number):
+                    at = route.of(number)
                     part[table] = RowGradients(route.fids[at], grads[at], counts[at])
         return split
 
@@ -179,13 +188,9 @@ class RoutingClient:
 def _check_rows(table: str, gradients: RowGradients) -> None:
     """What routing relies on; the shards check the rest. Raises ShapeError, NonFiniteGradientError."""
     n = gradients.fids.shape[0]
-    if (
-        gradients.fids.dtype != np.uint64
-        or gradients.grads.shape[:1] != (n,)
-        or gradients.counts.shape != (n,)
-    ):
+    if gradients.grads.shape[:1] != (n,) or gradients.counts.shape != (n,):
         raise ShapeError(
-            f"table {table!r}: fids {gradients.fids.dtype}{list(gradients.fids.shape)}, grads "
+            f"table {table!r}: fids {list(gradients.fids.shape)}, grads "
             f"{list(gradients.grads.shape)} and counts {list(gradients.counts.shape)} do not belong "
             "together; give uint64[n], float32[n, width], uint32[n]"
         )

@@ -45,8 +45,8 @@ def group_by_shard(
     for i in range(n):
         shard = np.int64(load(shard_map, bucket_of_fid(load(fids, i))))
         starts[shard + 2] += 1
-    for shard in range(2, starts.shape[0]):
-        starts[shard] += starts[shard - 1]
+    for place in range(2, starts.shape[0]):
+        starts[place] += starts[place - 1]
     for i in range(n):
         fid = load(fids, i)
         shard = np.int64(load(shard_map, bucket_of_fid(fid)))
