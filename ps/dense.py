@@ -62,7 +62,8 @@ class _Variable:
         self.words: F32 = np.empty(
             spec.size + spec.optimizer.state_width(spec.size), dtype=np.float32
         )
-        self.moved = False
+        # The first block tells readers where every variable starts.
+        self.moved = True
         initializer = (
             Initializer() if spec.init_scale is None else Initializer("uniform", spec.init_scale)
         )

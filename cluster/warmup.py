@@ -1,0 +1,72 @@
+"""Compiling before it matters: every kernel a plan will use runs once on a few made-up rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.batch import Batch, FidColumn
+from ps.client import RoutingClient
+from ps.shard import Shard
+from ps.stream import Span
+from ps.table import Table
+from worker.learners import BatchLearner, ExampleLearner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cluster.plan import Plan
+    from model.features import FeatureLayout
+    from worker.learners import Learner
+
+_ROWS = 8
+
+
+def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
+    """Compile what the plan will call, or load it from the cache.
+
+    on_step: told what comes next, for a progress line; the first run on a machine takes up to a
+    minute, later ones a second.
+    """
+    say = on_step or (lambda _: None)
+    specs = [replace(spec, model="warm-up") for spec in plan.shards]
+    shards = [Shard(spec) for spec in specs]
+    layout = plan.examples.features.layout
+    learner: Learner
+    say("compiling the learner")
+    if plan.train.grain == "example":
+        learner = ExampleLearner(layout, shards[0])
+    else:
+        learner = BatchLearner(plan.make_model(), layout, RoutingClient(shards))
+    for step in range(2):
+        learner.learn(_made_up(layout, step), generation=0)
+    say("compiling sync")
+    for shard in shards:
+        base = shard.export(sealed_us=0)
+        for spec in shard.spec.tables:
+            replica = Table(spec, with_state=False)
+            replica.apply(base.tables[spec.name])
+            replica.pull(base.tables[spec.name].fids)
+        shard.expire(now_s=0, budget_rows=1)
+        shard.seal(sealed_us=0)
+
+
+def _made_up(layout: FeatureLayout, step: int) -> Batch:
+    identities = np.arange(_ROWS, dtype=np.uint64)
+    columns = {}
+    for field in layout.fields:
+        fids = identities + np.uint64(field.slot << 48)
+        offsets = None if field.pooling is None else np.arange(_ROWS + 1, dtype=np.int64)
+        columns[field.name] = FidColumn(fids, offsets)
+    return Batch(
+        size=_ROWS,
+        columns=columns,
+        dense=np.zeros((_ROWS, layout.dense_width), dtype=np.float32),
+        event_ts_us=np.zeros(_ROWS, dtype=np.int64),
+        labels=np.zeros(_ROWS, dtype=np.float32),
+        offsets=np.arange(_ROWS, dtype=np.int64),
+        span=Span("warm-up", step * _ROWS, (step + 1) * _ROWS),
+        ingest_us=0,
+    )

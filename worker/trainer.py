@@ -1,0 +1,70 @@
+"""The trainer: predicts, judges, learns and accounts for every record, batch by batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from model.batch import Batch
+    from ps.arrays import F32
+    from worker.events import EventChunk
+    from worker.learners import Learner
+    from worker.metrics.groups import GroupKeys
+    from worker.metrics.progressive import ProgressiveMetrics
+    from worker.preparation import Prepared
+    from worker.quarantine import Quarantine
+
+    # Sees every batch that was learned from, with the predictions made before.
+    BatchObserver = Callable[[EventChunk, Batch, F32], None]
+
+
+class Trainer:
+    """Progressive validation around a learner; one thread's own.
+
+    metrics and quarantine are written here and may be read by others between batches.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        metrics: ProgressiveMetrics,
+        quarantine: Quarantine,
+        *,
+        generation: int = 0,
+        on_batch: BatchObserver | None = None,
+    ) -> None:
+        self.metrics = metrics
+        self.quarantine = quarantine
+        self.examples = 0
+        self.batches_dropped = 0
+        self._learner = learner
+        self._generation = generation
+        self._on_batch = on_batch
+
+    def learn(self, prepared: Prepared) -> int:
+        """Predict, validate and learn one batch; how many examples were learned from.
+
+        A batch that was applied before is neither learned from nor counted again. Raises what the
+        shards raise; then nothing of the batch has been counted.
+        """
+        chunk, batch = prepared.chunk, prepared.batch
+        learned = self._learner.learn(batch, self._generation)
+        self.quarantine.add(chunk.rejected)
+        if learned.dropped is not None:
+            self.batches_dropped += self.quarantine.drop_batch(chunk.span, learned.dropped)
+            return 0
+        if learned.probabilities is None or batch.labels is None:
+            return 0
+        self.metrics.update(
+            learned.probabilities, batch.labels, batch.event_ts_us, self._groups(chunk)
+        )
+        self.examples += batch.size
+        if self._on_batch is not None:
+            self._on_batch(chunk, batch, learned.probabilities)
+        return batch.size
+
+    def _groups(self, chunk: EventChunk) -> Mapping[str, GroupKeys] | None:
+        names = self.metrics.spec.group_by
+        return {name: chunk.columns.column(name) for name in names} if names else None
