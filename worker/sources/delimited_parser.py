@@ -41,6 +41,7 @@ class RecordParser:
         self._partition = partition
         self._format = file_format
         self._names = names
+        self._sentinel = _single(file_format.delimiter).join("0" * len(names)).encode() + b"\n"
         self._empty = pa.schema([pa.field(name, pa.string()) for name in select]).empty_table()
         self._convert = pc.ConvertOptions(
             check_utf8=False,  # screened before
@@ -72,7 +73,7 @@ class RecordParser:
         """UTF-8 text of the records that are text at all, and which of the n these are."""
         try:
             decoded = data.decode(self._format.encoding)
-            if "\0" not in decoded:
+            if self._forbidden(decoded) is None:
                 return self._prepared(decoded), np.arange(n)
         except UnicodeDecodeError:
             pass
@@ -84,17 +85,24 @@ class RecordParser:
             except UnicodeDecodeError:
                 bad.append((i, f"not {self._format.encoding} text", printable(record)))
                 continue
-            if "\0" in line:
-                bad.append((i, "NUL byte", printable(record)))
+            if reason := self._forbidden(line):
+                bad.append((i, reason, printable(record)))
                 continue
             lines.append(line)
             kept.append(i)
         return self._prepared("".join(lines)), np.array(kept, np.int64)
 
+    def _forbidden(self, text: str) -> str | None:
+        """Why a text cannot be parsed safely, None where it can."""
+        if "\0" in text:
+            return "NUL byte"
+        if len(self._format.delimiter) > 1 and _UNIT_SEPARATOR in text:
+            return "unit separator in the data"
+        return None
+
     def _prepared(self, text: str) -> bytes:
         delimiter = self._format.delimiter
         if len(delimiter) > 1:
-            # A separator that was in the data already gives its record a field too many.
             text = text.replace(delimiter, _UNIT_SEPARATOR)
         return text.encode()
 
@@ -105,9 +113,9 @@ class RecordParser:
             return []
         wrong: list[_Bad] = []
         table = self._parse_whole(data, indices, wrong)
-        if table is not None and table.num_rows + len(wrong) == n:
+        if table is not None and table.num_rows + len(wrong) == n + 1:
             bad += wrong
-            return [table]
+            return [table.slice(0, table.num_rows - 1)]
         if n == 1:
             text = self._restored(printable(data))
             bad.append((int(indices[0]), "unclosed quote or stray carriage return", text))
@@ -120,7 +128,12 @@ class RecordParser:
         ]
 
     def _parse_whole(self, data: bytes, indices: I64, wrong: list[_Bad]) -> pa.Table | None:
-        """One go of Arrow's parser; None where it fails or a lone carriage return may mislead it."""
+        """One go of Arrow's parser; None where it fails or a lone carriage return may mislead it.
+
+        A sentinel record is appended, and comes out as the last row: should it not, then the last
+        of data has an opened quote, which Arrow would close by itself.
+        """
+        data += self._sentinel
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
 
@@ -157,7 +170,7 @@ def parse_options(
 ) -> pc.ParseOptions:
     """Arrow's options for this format; Arrow's own search for record ends is not relied upon."""
     return pc.ParseOptions(
-        delimiter=file_format.delimiter if len(file_format.delimiter) == 1 else _UNIT_SEPARATOR,
+        delimiter=_single(file_format.delimiter),
         quote_char=file_format.quote if file_format.quote is not None else False,
         newlines_in_values=True,
         ignore_empty_lines=False,
@@ -180,3 +193,7 @@ def split_fields(line: str, file_format: DelimitedFormat) -> list[str]:
         ),
     )
     return [str(column[0].as_py()) for column in table.itercolumns()]
+
+
+def _single(delimiter: str) -> str:
+    return delimiter if len(delimiter) == 1 else _UNIT_SEPARATOR

@@ -37,6 +37,11 @@ class DataFile:
     filesystem: Any
 
     @property
+    def url(self) -> str:
+        """Where find_files would find it again."""
+        return str(self.filesystem.unstrip_protocol(self.path))
+
+    @property
     def suffixes(self) -> list[str]:
         """The name's suffixes in lower case: ['.csv', '.gz']."""
         return [suffix.lower() for suffix in PurePosixPath(self.path).suffixes]
@@ -65,11 +70,12 @@ class DataFile:
             ) from error
 
     def beside(self, name: str) -> DataFile | None:
-        """The file called name in the same folder, None where there is none."""
-        path = str(PurePosixPath(self.path).with_name(name))
-        if not self.filesystem.isfile(path):
-            return None
-        return DataFile(name, path, self.filesystem)
+        """The file called name in the same folder, maybe compressed; None where there is none."""
+        for found in (name, *(name + suffix for suffix in _CODEC_OF_SUFFIX)):
+            path = str(PurePosixPath(self.path).with_name(found))
+            if self.filesystem.isfile(path):
+                return DataFile(found, path, self.filesystem)
+        return None
 
 
 def find_files(url: str) -> Sequence[DataFile]:
