@@ -80,35 +80,52 @@ def plain(column: Column) -> Column:
 
 def empty_text(column: Column) -> Bool:
     """bool[n], True where a string column is null or of no characters."""
-    length: Any = pa.scalar(0, pa.int32())
+    zero: Any = pa.scalar(0, pa.int32())
     lengths: Any = pc.call_function("binary_length", [column])
-    empty: Any = pc.equal(lengths.fill_null(0), length)
+    empty: Any = pc.equal(lengths.fill_null(0), zero)
     mask: Bool = empty.to_numpy(zero_copy_only=False)
     return mask
+
+
+def empty_as_null(column: Column) -> Column:
+    """A string column, null where the text is empty."""
+    empty = empty_text(column)
+    return _without(column, empty) if empty.any() else column
 
 
 def trimmed(column: Column) -> Column:
     """A string column without blanks around its values; null where nothing is left."""
     bare: Any = pc.call_function("utf8_trim_whitespace", [column])
-    empty: Any = pa.array(empty_text(bare))
-    nothing: Any = pa.scalar(None, pa.string())
-    kept: Column = pc.if_else(empty, nothing, bare)
-    return kept
+    return empty_as_null(bare)
 
 
-def castable(column: Column, to: pa.DataType) -> tuple[Column, Bool | None]:
-    """Cast what can be cast: the cast column, null where it failed, and where that is (or None).
+def castable(column: Column, to: pa.DataType, pattern: str) -> tuple[Column, Bool | None]:
+    """Cast the text that can be cast; null where it failed, and where that is (or None).
 
-    One cast when all is well; otherwise halves are tried, so the cost goes with the failures.
+    One cast when all is well. Otherwise what does not match pattern (RE2) has failed, and among the
+    rest halves are tried: a failing cast costs Arrow a message for every failing value.
     """
     whole = _cast(column, to)
     if whole is not None:
         return whole, None
-    failed = np.zeros(len(column), np.bool_)
-    _mark_failures(column, to, 0, failed)
-    kept: Any = pa.array(failed)
+    like: Any = pc.call_function(
+        "match_substring_regex", [column], pc.MatchSubstringOptions(pattern)
+    )
+    failed: Bool = ~like.fill_null(True).to_numpy(zero_copy_only=False)
+    rest = _without(column, failed)
+    cast = _cast(rest, to)
+    if cast is None:
+        _mark_failures(rest, to, 0, failed)
+        cast = _without(column, failed).cast(to)
+    return cast, failed
+
+
+def _without(column: Column, mask: Bool) -> Column:
+    """The column, null where mask is True."""
+    chosen: Any = pa.array(mask)
     nothing: Any = pa.scalar(None, column.type)
-    return pc.if_else(kept, nothing, column).cast(to), failed
+    kept: Column = pc.if_else(chosen, nothing, column)
+    return kept
 
 
 def _mark_failures(column: Column, to: pa.DataType, start: int, failed: Bool) -> None:
@@ -116,7 +133,7 @@ def _mark_failures(column: Column, to: pa.DataType, start: int, failed: Bool) ->
     n = len(column)
     if n <= _HALVE_ABOVE:
         for i in range(n):
-            failed[start + i] = _cast(column.slice(i, 1), to) is None
+            failed[start + i] |= _cast(column.slice(i, 1), to) is None
         return
     half = n // 2
     for begin, length in ((0, half), (half, n - half)):

@@ -28,6 +28,7 @@ LIMIT_US = (1 << 32) * 1_000_000
 _FEATURE = "event_time"
 _ZONE = r"(?:[Zz]|[+-]\d\d:?(?:\d\d)?)$"
 _HAS_TIME = r":"
+_DATE = r"^\d{4}-\d\d-\d\d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,7 @@ class EventTimeSpec:
         return _microseconds(parsed)
 
     def _count(self, rows: Rows, column: Column, unit_us: int) -> tuple[I64, Bool]:
-        """Units since the epoch: integers exactly, anything else through float64."""
-        if pt.is_string(column.type):
-            whole, failed = castable(column, pa.int64())
-            column = whole if failed is None else column
+        """Units since the epoch: float64 holds a time before 2255 exactly."""
         if pt.is_integer(column.type):
             words = filled_words(column)
             bad = nulls(column) | (words < 0) | (words > LIMIT_US // unit_us)
@@ -125,7 +123,7 @@ def _iso(column: Column) -> tuple[I64, Bool]:
     for rows, zone in ((np.flatnonzero(zoned), "UTC"), (np.flatnonzero(~zoned), None)):
         if len(rows):
             part = column if len(rows) == len(column) else take(column, rows)
-            read, _ = castable(part, pa.timestamp("us", zone))
+            read, _ = castable(part, pa.timestamp("us", zone), _DATE)
             times[rows], bad[rows] = _microseconds(read)
     for row in np.flatnonzero(bad).tolist():
         text: Any = column[row].as_py()

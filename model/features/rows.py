@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from model.arrow import castable, filled_floats, nulls, plain, trimmed
+from model.arrow import castable, empty_as_null, filled_floats, nulls, plain, trimmed
 from model.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from model.arrow import Column
     from ps.arrays import F64, I64, Bool
+
+# What Arrow reads as a float64, NaN and infinity included so that they are named as such.
+_NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,12 @@ def parse_numbers(feature: str, column: Column) -> Numbers:
 
 
 def _parse_text(column: Column) -> Numbers:
-    numbers, failed = column, None
+    column = empty_as_null(column)
+    failed = None
     try:
         numbers = column.cast(pa.float64())
     except pa.ArrowInvalid:
-        numbers, failed = castable(trimmed(column), pa.float64())
+        numbers, failed = castable(trimmed(column), pa.float64(), _NUMBER)
     if not numbers.null_count:
         return Numbers(filled_floats(numbers), None, None)
     missing = nulls(numbers)
