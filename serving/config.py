@@ -17,8 +17,9 @@ _PORTS = range(65_536)
 class ServingConfig:
     """Where to listen, and how much to take on.
 
-    port, metrics_port: 0 takes any free one; metrics_port None serves no metrics. threads: predictions
-    under way at once. max_concurrent_requests: those beyond are refused, waiting ones included; each
+    port, metrics_port: 0 takes any free one; metrics_port None serves no metrics. threads: calls
+    under way at once, of all services. parallel_predictions: how many of them compute at once; more
+    than one pays only where large requests spend their time outside the interpreter. max_concurrent_requests: those beyond are refused, waiting ones included; each
     client that watches the server's health counts as one. grace_s: how long a stop waits for calls
     under way. cert_file, key_file: PEM; both, or neither for plain text.
     Raises ConfigError for an impossible setting.
@@ -27,6 +28,7 @@ class ServingConfig:
     host: str = "127.0.0.1"
     port: int = 0
     threads: int = 4
+    parallel_predictions: int = 1
     max_candidates: int = 10_000
     max_message_bytes: int = 4 << 20
     max_concurrent_requests: int = 1_000
@@ -37,7 +39,13 @@ class ServingConfig:
     key_file: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "max_candidates", "max_message_bytes", "max_concurrent_requests"):
+        for name in (
+            "threads",
+            "parallel_predictions",
+            "max_candidates",
+            "max_message_bytes",
+            "max_concurrent_requests",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("port", "metrics_port"):

@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 class BlockFeed(Protocol):
-    """Where blocks come from: a log in this process, a store, or a stream from elsewhere."""
+    """Where blocks come from: ps.blocklog.BlockLog in this process, or a store or stream elsewhere."""
 
-    def read(self, shard: int, after_epoch: int) -> list[Block]:
-        """The blocks after an epoch, in order, as many as is convenient; none where it is current.
+    def read(self, shard: int, after_epoch: int, *, generation: int) -> list[Block]:
+        """The blocks after a cursor, in order, as many as is convenient; none where it is current.
 
-        Raises BlockGapError where the next one has been trimmed.
+        Raises BlockGapError where the next one has been trimmed, ForeignBlockError where the shard
+        has gone on to another generation.
         """
         ...
 
@@ -70,7 +71,7 @@ class Follower:
         replica: Replica,
         feed: BlockFeed,
         *,
-        poll_s: float = 1.0,
+        poll_s: float = 0.25,
         delays: RetryDelays | None = None,
     ) -> None:
         self._replica = replica
@@ -163,7 +164,7 @@ class Follower:
             return self._start_over(shard)
         applied = 0
         try:
-            for block in self._feed.read(shard, cursor.epoch):
+            for block in self._feed.read(shard, cursor.epoch, generation=cursor.generation):
                 if self._stopping:
                     break
                 applied += self._replica.apply(block)

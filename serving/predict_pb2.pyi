@@ -418,6 +418,7 @@ class ModelVersion(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
+    """What the shards call what they train: it changes when the job's features or model do."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardVersion]: ...
     def __init__(
@@ -488,12 +489,15 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 class GetModelResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     STALENESS_S_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that requests may ask for."""
     staleness_s: _builtins.float
     ready: _builtins.bool
     rows: _builtins.int
@@ -505,6 +509,7 @@ class GetModelResponse(_message.Message):
     def __init__(
         self,
         *,
+        name: _builtins.str = ...,
         version: Global___ModelVersion | None = ...,
         staleness_s: _builtins.float = ...,
         ready: _builtins.bool = ...,
@@ -514,7 +519,7 @@ class GetModelResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "max_candidates", b"max_candidates", "ready", b"ready", "rows", b"rows", "staleness_s", b"staleness_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "max_candidates", b"max_candidates", "name", b"name", "ready", b"ready", "rows", b"rows", "staleness_s", b"staleness_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,8 +35,16 @@ class Predictor:
     """
 
     def __init__(
-        self, spec: FeatureSpec, make_model: Callable[[], Model], replica: Replica, clock: Clock
+        self,
+        spec: FeatureSpec,
+        make_model: Callable[[], Model],
+        replica: Replica,
+        clock: Clock,
+        *,
+        name: str | None = None,
     ) -> None:
+        """name: what requests call the model; None takes the replica's, which may be a fingerprint."""
+        self.name = name or replica.model
         self.replica = replica
         self.fields: Mapping[str, InputField] = input_fields(spec.features)
         self._spec = spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from serving.version import ModelVersion, ShardVersion
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ps.arrays import F32, I64, U64
+    import numpy.typing as npt
+
+    from ps.arrays import F32, U64
     from ps.block import Block
     from ps.clock import Clock
     from serving.store import StoreFactory
@@ -88,14 +90,14 @@ class Replica:
         clock: Clock,
         *,
         shards: int = 1,
-        owner: Callable[[U64], I64] | None = None,
+        owner: Callable[[U64], npt.NDArray[np.integer[Any]]] | None = None,
         dense: Collection[str] = (),
         staleness_window: int = 4_096,
     ) -> None:
         """Start empty.
 
-        tables: how to make each table's store. owner: fids uint64[n] -> the shard of each, int64[n];
-        needed with more than one shard. dense: the variables the model reads, without which the
+        model: what blocks must be of, as ShardSpec.model. tables: how to make each table's store. owner: fids uint64[n] -> the shard of each, integers[n]
+        (lambda fids: shard_map[bucket_of(fids)], of ps.buckets); needed with several shards. dense: the variables the model reads, without which the
         replica is not ready.
         """
         if shards > 1 and owner is None:

@@ -21,6 +21,19 @@ FeatureValue = Scalar | Sequence[Scalar] | np.ndarray[Any, Any] | None
 FeatureColumn = Sequence[FeatureValue] | np.ndarray[Any, Any]
 
 _INT64 = range(-(1 << 63), 1 << 63)
+_BOOLS = frozenset({bool, np.bool_})
+_SEVERAL = frozenset({type(None), list, tuple, np.ndarray})
+
+# What counts as which type, the first that holds all values; no values are texts.
+_KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("string", (str,)),
+    ("bool", (bool, np.bool_)),
+    ("int", (int, np.integer)),
+    ("number", (int, float, np.integer, np.floating)),
+)
+
+# The arm of a message that holds several values of a type.
+_PLURALS = {"string": "strings", "int": "ints", "number": "numbers", "bool": "bools"}
 
 
 def named_request(
@@ -90,28 +103,29 @@ def _value(name: str, value: Any, candidate: int | None) -> pb.Value:
 
 def _several(name: str, values: list[Any], candidate: int | None) -> pb.Value:
     kind = _kind(name, values, candidate)
-    if kind == "int":
-        values = [_int64(name, value, candidate) for value in values]
-    if kind == "string":
-        return pb.Value(strings=pb.Strings(values=values))
-    if kind == "int":
-        return pb.Value(ints=pb.Ints(values=values))
-    if kind == "number":
-        return pb.Value(numbers=pb.Numbers(values=values))
-    return pb.Value(bools=pb.Bools(values=values))
+    several = pb.Value()
+    getattr(several, _PLURALS[kind]).values.extend(_fitting(name, kind, values, candidate))
+    return several
 
 
 def _column(name: str, values: FeatureColumn) -> pb.Column:
     """One feature of all examples."""
-    if isinstance(values, np.ndarray):
-        return _packed(name, values.tolist(), ())
-    if any(value is None or isinstance(value, list | tuple | np.ndarray) for value in values):
-        lists = [_listed(value) for value in values]
-        return _packed(name, [value for several in lists for value in several], map(len, lists))
-    return _packed(name, list(values), ())
+    lengths: list[int] = []
+    flat: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    if not _SEVERAL.isdisjoint(map(type, flat)):
+        lists = [_listed(value) for value in flat]
+        lengths = [len(several) for several in lists]
+        flat = [value for several in lists for value in several]
+    kind = _kind(name, flat, None)
+    column = pb.Column(name=name, lengths=lengths)
+    arm = getattr(column, _PLURALS[kind])
+    arm.SetInParent()  # there even if no example has a value
+    arm.values.extend(_fitting(name, kind, flat, None))
+    return column
 
 
 def _listed(value: Any) -> Sequence[Any]:
+    """One example's values: None is none of them, a scalar is one."""
     if value is None:
         return ()
     if isinstance(value, np.ndarray):
@@ -120,32 +134,24 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def _packed(name: str, values: list[Any], lengths: Any) -> pb.Column:
-    column = pb.Column(name=name, lengths=lengths)
-    kind = _kind(name, values, None)
-    if kind == "string":
-        column.strings.values.extend(values)
-    elif kind == "int":
-        column.ints.values.extend(_int64(name, value, None) for value in values)
-    elif kind == "number":
-        column.numbers.values.extend(values)
-    else:
-        column.bools.values.extend(values)
-    return column
-
-
 def _kind(name: str, values: Sequence[Any], candidate: int | None) -> str:
     """The one type of some values; integers among floats become floats."""
-    if not values or all(isinstance(value, str) for value in values):
-        return "string"
-    if all(isinstance(value, bool | np.bool_) for value in values):
-        return "bool"
-    if all(isinstance(value, int | np.integer) for value in values):
-        return "int"
-    if all(isinstance(value, int | float | np.integer | np.floating) for value in values):
-        return "number"
-    found = ", ".join(sorted({type(value).__name__ for value in values}))
+    types = set(map(type, values))
+    for kind, allowed in _KINDS:
+        if all(issubclass(found, allowed) for found in types) and (
+            kind == "bool" or types.isdisjoint(_BOOLS)
+        ):
+            return kind
+    found = ", ".join(sorted(one.__name__ for one in types))
     raise FeatureValueError(name, f"values of {found} were given; give one type", candidate)
+
+
+def _fitting(name: str, kind: str, values: list[Any], candidate: int | None) -> list[Any]:
+    """The values, if they fit where they go."""
+    if kind == "int":
+        for extreme in (min(values), max(values)):
+            _int64(name, extreme, candidate)
+    return values
 
 
 def _int64(name: str, value: int, candidate: int | None) -> int:

@@ -58,7 +58,13 @@ class PredictServer:
             ],
             maximum_concurrent_rpcs=self.config.max_concurrent_requests,
         )
-        service = PredictService(predictor, self.metrics, clock, self.config.max_candidates)
+        service = PredictService(
+            predictor,
+            self.metrics,
+            clock,
+            self.config.max_candidates,
+            self.config.parallel_predictions,
+        )
         pb_grpc.add_PredictServicer_to_server(service, self._server)
         self._health = Health(("", SERVICE))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

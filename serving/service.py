@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -35,6 +36,9 @@ _CODES: tuple[tuple[type[ServingError], grpc.StatusCode], ...] = (
 # A message travels in a header, and those are limited to 8 KiB in all.
 _LONGEST_MESSAGE = 1_000
 
+# A caller that set no deadline gets this one for its turn.
+_LONGEST_WAIT_S = 60.0
+
 
 class _DeadlineError(Exception):
     """The caller has gone, or will have before an answer could reach it."""
@@ -49,6 +53,7 @@ class PredictService(pb_grpc.PredictServicer):
         metrics: ServingMetrics,
         clock: Clock,
         max_candidates: int,
+        parallel_predictions: int = 1,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         """new_id: makes the ids under which faults are logged."""
@@ -57,6 +62,9 @@ class PredictService(pb_grpc.PredictServicer):
         self._clock = clock
         self._rules = QueryRules(predictor.fields, max_candidates)
         self._new_id = new_id
+        # Threads that compute at once hand the interpreter's lock to and fro at every kernel; one
+        # after the other they answer sooner.
+        self._computing = threading.BoundedSemaphore(parallel_predictions)
 
     def Predict(  # noqa: N802  # the name gRPC gives it
         self, request: pb.PredictRequest, context: grpc.ServicerContext
@@ -75,9 +83,14 @@ class PredictService(pb_grpc.PredictServicer):
     ) -> pb.PredictResponse:
         _check_deadline(context)
         self._check_model(request.model)
-        query = read_query(request, self._rules, self._clock.now_us())
-        _check_deadline(context)
-        prediction = self._predictor.predict(query)
+        if not self._computing.acquire(timeout=_time_left_s(context)):
+            raise _DeadlineError
+        try:
+            _check_deadline(context)
+            query = read_query(request, self._rules, self._clock.now_us())
+            prediction = self._predictor.predict(query)
+        finally:
+            self._computing.release()
         self._metrics.observe_prediction(query.size, prediction.unknown_fids)
         return response_of(prediction, request.request_id)
 
@@ -85,6 +98,7 @@ class PredictService(pb_grpc.PredictServicer):
         self._check_model(request.model)
         status = self._predictor.replica.status()
         return pb.GetModelResponse(
+            name=self._predictor.name,
             version=version_message(status.version),
             staleness_s=status.staleness_s or 0.0,
             ready=status.ready,
@@ -94,7 +108,7 @@ class PredictService(pb_grpc.PredictServicer):
         )
 
     def _check_model(self, asked: str) -> None:
-        served = self._predictor.replica.model
+        served = self._predictor.name
         if asked and asked != served:
             raise WrongModelError(asked, served)
 
@@ -126,6 +140,12 @@ def _check_deadline(context: grpc.ServicerContext) -> None:
     """Raise where the caller has cancelled or its deadline has passed: the work would be in vain."""
     if not context.is_active():
         raise _DeadlineError
+
+
+def _time_left_s(context: grpc.ServicerContext) -> float:
+    """How long a call may wait for its turn."""
+    left: float | None = context.time_remaining()
+    return _LONGEST_WAIT_S if left is None else min(max(left, 0.0), _LONGEST_WAIT_S)
 
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:

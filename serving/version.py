@@ -21,7 +21,7 @@ class ShardVersion:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A model's name and the version of each shard that has one, in the order of shards.
+    """What blocks call the model (a fingerprint of the job, say), and the version of each shard that has one, in the order of shards.
 
     A lower bound while blocks are applied: rows of the next block may be visible already.
     """

@@ -29,7 +29,8 @@ class ListFeed:
         self.broken: Exception | None = None
         self.failed = threading.Event()
 
-    def read(self, shard: int, after_epoch: int) -> list[Block]:
+    def read(self, shard: int, after_epoch: int, *, generation: int) -> list[Block]:
+        del generation  # gaps and foreign blocks are for the replica to find
         self._maybe_fail()
         later = [b for b in self.blocks[shard] if b.epoch > after_epoch]
         if later and later[0].epoch != after_epoch + 1:
