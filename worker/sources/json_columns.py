@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _INT64 = range(-(1 << 63), 1 << 63)
+# Classes of which every value fits a type, so that a column need not be looked at one by one.
+_SAFE_CLASSES: dict[pa.DataType, frozenset[type]] = {
+    pa.string(): frozenset({str}),
+    pa.bool_(): frozenset({bool}),
+    pa.float64(): frozenset({float}),
+}
 
 
 class ColumnTypes:
@@ -19,17 +25,25 @@ class ColumnTypes:
         self._types = types
         self._schema = pa.schema([pa.field(name, kind) for name, kind in types.items()])
 
-    def misfit(self, record: dict[str, Any]) -> str | None:
-        """Why this flat record does not fit, None where it does."""
+    def misfits(self, records: list[dict[str, Any]]) -> dict[int, str]:
+        """Which of these flat records do not fit, by index, and why."""
+        reasons: dict[int, str] = {}
         for name, kind in self._types.items():
-            value = record.get(name)
-            if value is not None and not _fits(value, kind):
-                return f"{name}: {_kind_of(value)} where {kind} is expected"
-        return None
+            values = [record.get(name) for record in records]
+            if _all_fit(values, kind):
+                continue
+            for i, value in enumerate(values):
+                if value is not None and not _fits(value, kind):
+                    reasons.setdefault(i, f"{name}: {_kind_of(value)} where {kind} is expected")
+        return reasons
 
     def to_columns(self, records: list[dict[str, Any]]) -> pa.RecordBatch:
         """Columns of records that fit; members that are no column are left out."""
-        return pa.RecordBatch.from_pylist(records, schema=self._schema)
+        columns = [
+            pa.array([record.get(name) for record in records], kind)
+            for name, kind in self._types.items()
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 
 def flattened(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -87,6 +101,17 @@ def _type_of(value: Any) -> pa.DataType | None:
             scalar = members.pop() if len(members) == 1 else None
             return None if scalar is None or pa.types.is_nested(scalar) else pa.list_(scalar)
     return None
+
+
+def _all_fit(values: list[Any], kind: pa.DataType) -> bool:
+    """Whether all values fit, told by their classes where these settle it; False is no proof."""
+    classes = set(map(type, values)) - {type(None)}
+    if isinstance(kind, pa.ListType) and classes <= {list}:
+        return _all_fit([v for value in values if value for v in value], kind.value_type)
+    if kind == pa.int64() and classes == {int}:
+        present = [value for value in values if value is not None]
+        return min(present) in _INT64 and max(present) in _INT64
+    return classes <= _SAFE_CLASSES.get(kind, frozenset())
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:

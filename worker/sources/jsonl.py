@@ -74,21 +74,25 @@ class JsonLinesSource:
 
 def _parsed(partition: str, text: RecordText, types: ColumnTypes) -> EventChunk:
     rejected = list(text.rejected)
-    rows: list[dict[str, Any]] = []
-    offsets: list[int] = []
     lines = split_records(text.data, Framing())
-    for offset, line in zip(text.offsets.tolist(), lines, strict=True):
+    found: list[dict[str, Any]] = []
+    places: list[int] = []
+    for i, line in enumerate(lines):
         record = _object(line)
-        reason = record if isinstance(record, str) else types.misfit(record)
-        if isinstance(record, str) or reason is not None:
-            rejected.append(Rejected(partition, offset, reason or "", printable(line)))
+        if isinstance(record, str):
+            rejected.append(Rejected(partition, int(text.offsets[i]), record, printable(line)))
             continue
-        rows.append(record)
-        offsets.append(offset)
+        found.append(record)
+        places.append(i)
+    misfits = types.misfits(found)
+    for k, reason in misfits.items():
+        i = places[k]
+        rejected.append(Rejected(partition, int(text.offsets[i]), reason, printable(lines[i])))
+    good = [k for k in range(len(found)) if k not in misfits]
     return EventChunk(
         Span(partition, text.begin, text.end),
-        np.array(offsets, np.int64),
-        types.to_columns(rows),
+        text.offsets[[places[k] for k in good]] if good else np.empty(0, np.int64),
+        types.to_columns([found[k] for k in good]),
         sorted(rejected, key=lambda r: r.offset),
     )
 
