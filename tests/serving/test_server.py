@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import urllib.request
 from contextlib import contextmanager
@@ -409,3 +411,22 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
 def test_half_of_tls_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both cert_file and key_file"):
         ServingConfig(cert_file=tmp_path / "cert.pem")
+
+
+def test_with_a_certificate_the_channel_is_encrypted(world: World, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("makes its certificate with openssl, which is not installed")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "1", "-subj", "/CN=test", "-keyout", str(key), "-out", str(cert)]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_S)
+    with world.server(ServingConfig(cert_file=cert, key_file=key)) as server:
+        trusted = cert.read_bytes()
+        with PredictClient(
+            server.target, timeout_s=DEADLINE_S, root_certificates=trusted
+        ) as client:
+            assert client.predict(CONTEXT, TWO).probabilities.shape == (2,)
+        with PredictClient(server.target, timeout_s=1.0) as plain, pytest.raises(PredictError):
+            plain.predict(CONTEXT, TWO)
