@@ -12,382 +12,336 @@ By hand (features are named as the job file's columns are):
   }' 127.0.0.1:50051 trilith.serving.v1.Predict/Predict
 """
 
-from collections import abc as _abc
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
-from google.protobuf.internal import containers as _containers
-import builtins as _builtins
+import builtins
+import collections.abc
+import google.protobuf.descriptor
+import google.protobuf.internal.containers
+import google.protobuf.message
 import sys
-import typing as _typing
+import typing
 
-if sys.version_info >= (3, 11):
-    from typing import TypeAlias as _TypeAlias, Never as _Never
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
 else:
-    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+    import typing_extensions
 
-DESCRIPTOR: _descriptor.FileDescriptor
+DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
-@_typing.final
-class PredictRequest(_message.Message):
+@typing.final
+class PredictRequest(google.protobuf.message.Message):
     """Send either `context` and `candidates`, or `packed`."""
 
-    DESCRIPTOR: _descriptor.Descriptor
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    @_typing.final
-    class ContextEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
+    @typing.final
+    class ContextEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
         def value(self) -> Global___Value: ...
         def __init__(
             self,
             *,
-            key: _builtins.str = ...,
+            key: builtins.str = ...,
             value: Global___Value | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
-    MODEL_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    EVENT_TS_US_FIELD_NUMBER: _builtins.int
-    IGNORE_UNKNOWN_FEATURES_FIELD_NUMBER: _builtins.int
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    CANDIDATES_FIELD_NUMBER: _builtins.int
-    PACKED_FIELD_NUMBER: _builtins.int
-    model: _builtins.str
+    MODEL_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    EVENT_TS_US_FIELD_NUMBER: builtins.int
+    IGNORE_UNKNOWN_FEATURES_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
+    CANDIDATES_FIELD_NUMBER: builtins.int
+    PACKED_FIELD_NUMBER: builtins.int
+    model: builtins.str
     """The model's name; empty means whichever this server serves."""
-    request_id: _builtins.str
+    request_id: builtins.str
     """Echoed in the answer and in the server's log; empty is allowed."""
-    event_ts_us: _builtins.int
+    event_ts_us: builtins.int
     """When the prediction is for, in microseconds since the Unix epoch; now, where absent. Features of
     the time of day or of the week follow it.
     """
-    ignore_unknown_features: _builtins.bool
+    ignore_unknown_features: builtins.bool
     """Skip features that the model does not know, rather than refuse the request."""
-    @_builtins.property
-    def context(self) -> _containers.MessageMap[_builtins.str, Global___Value]:
+    @property
+    def context(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___Value]:
         """What all candidates share (the user, the page, the device). A feature belongs either here or in
         the candidates. One that is left out is missing, where the model allows that.
         """
 
-    @_builtins.property
-    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+    @property
+    def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """One entry per candidate."""
 
-    @_builtins.property
+    @property
     def packed(self) -> Global___PackedFeatures:
         """The same in columns: less to write and to read for a program."""
 
     def __init__(
         self,
         *,
-        model: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-        event_ts_us: _builtins.int | None = ...,
-        ignore_unknown_features: _builtins.bool = ...,
-        context: _abc.Mapping[_builtins.str, Global___Value] | None = ...,
-        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        model: builtins.str = ...,
+        request_id: builtins.str = ...,
+        event_ts_us: builtins.int | None = ...,
+        ignore_unknown_features: builtins.bool = ...,
+        context: collections.abc.Mapping[builtins.str, Global___Value] | None = ...,
+        candidates: collections.abc.Iterable[Global___Candidate] | None = ...,
         packed: Global___PackedFeatures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_event_ts_us", b"_event_ts_us", "event_ts_us", b"event_ts_us", "packed", b"packed"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_ts_us", b"_event_ts_us", "candidates", b"candidates", "context", b"context", "event_ts_us", b"event_ts_us", "ignore_unknown_features", b"ignore_unknown_features", "model", b"model", "packed", b"packed", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__event_ts_us: _TypeAlias = _typing.Literal["event_ts_us"]  # noqa: Y015
-    _WhichOneofArgType__event_ts_us: _TypeAlias = _typing.Literal["_event_ts_us", b"_event_ts_us"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__event_ts_us) -> _WhichOneofReturnType__event_ts_us | None: ...
+    def HasField(self, field_name: typing.Literal["_event_ts_us", b"_event_ts_us", "event_ts_us", b"event_ts_us", "packed", b"packed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_event_ts_us", b"_event_ts_us", "candidates", b"candidates", "context", b"context", "event_ts_us", b"event_ts_us", "ignore_unknown_features", b"ignore_unknown_features", "model", b"model", "packed", b"packed", "request_id", b"request_id"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_event_ts_us", b"_event_ts_us"]) -> typing.Literal["event_ts_us"] | None: ...
 
-Global___PredictRequest: _TypeAlias = PredictRequest  # noqa: Y015
+Global___PredictRequest: typing_extensions.TypeAlias = PredictRequest
 
-@_typing.final
-class Candidate(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class Candidate(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    @_typing.final
-    class FeaturesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
+    @typing.final
+    class FeaturesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
         def value(self) -> Global___Value: ...
         def __init__(
             self,
             *,
-            key: _builtins.str = ...,
+            key: builtins.str = ...,
             value: Global___Value | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
-    FEATURES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def features(self) -> _containers.MessageMap[_builtins.str, Global___Value]: ...
+    FEATURES_FIELD_NUMBER: builtins.int
+    @property
+    def features(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___Value]: ...
     def __init__(
         self,
         *,
-        features: _abc.Mapping[_builtins.str, Global___Value] | None = ...,
+        features: collections.abc.Mapping[builtins.str, Global___Value] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["features", b"features"]) -> None: ...
 
-Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+Global___Candidate: typing_extensions.TypeAlias = Candidate
 
-@_typing.final
-class Value(_message.Message):
+@typing.final
+class Value(google.protobuf.message.Message):
     """One value, or the values of a multi-valued feature."""
 
-    DESCRIPTOR: _descriptor.Descriptor
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    STRING_FIELD_NUMBER: _builtins.int
-    INT_FIELD_NUMBER: _builtins.int
-    NUMBER_FIELD_NUMBER: _builtins.int
-    BOOL_FIELD_NUMBER: _builtins.int
-    STRINGS_FIELD_NUMBER: _builtins.int
-    INTS_FIELD_NUMBER: _builtins.int
-    NUMBERS_FIELD_NUMBER: _builtins.int
-    BOOLS_FIELD_NUMBER: _builtins.int
-    string: _builtins.str
-    int: _builtins.int
-    number: _builtins.float
-    bool: _builtins.bool
-    @_builtins.property
+    STRING_FIELD_NUMBER: builtins.int
+    INT_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    BOOL_FIELD_NUMBER: builtins.int
+    STRINGS_FIELD_NUMBER: builtins.int
+    INTS_FIELD_NUMBER: builtins.int
+    NUMBERS_FIELD_NUMBER: builtins.int
+    BOOLS_FIELD_NUMBER: builtins.int
+    string: builtins.str
+    int: builtins.int
+    number: builtins.float
+    bool: builtins.bool
+    @property
     def strings(self) -> Global___Strings: ...
-    @_builtins.property
+    @property
     def ints(self) -> Global___Ints: ...
-    @_builtins.property
+    @property
     def numbers(self) -> Global___Numbers: ...
-    @_builtins.property
+    @property
     def bools(self) -> Global___Bools: ...
     def __init__(
         self,
         *,
-        string: _builtins.str = ...,
-        int: _builtins.int = ...,
-        number: _builtins.float = ...,
-        bool: _builtins.bool = ...,
+        string: builtins.str = ...,
+        int: builtins.int = ...,
+        number: builtins.float = ...,
+        bool: builtins.bool = ...,
         strings: Global___Strings | None = ...,
         ints: Global___Ints | None = ...,
         numbers: Global___Numbers | None = ...,
         bools: Global___Bools | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "bools", b"bools", "int", b"int", "ints", b"ints", "kind", b"kind", "number", b"number", "numbers", b"numbers", "string", b"string", "strings", b"strings"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "bools", b"bools", "int", b"int", "ints", b"ints", "kind", b"kind", "number", b"number", "numbers", b"numbers", "string", b"string", "strings", b"strings"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["string", "int", "number", "bool", "strings", "ints", "numbers", "bools"]  # noqa: Y015
-    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+    def HasField(self, field_name: typing.Literal["bool", b"bool", "bools", b"bools", "int", b"int", "ints", b"ints", "kind", b"kind", "number", b"number", "numbers", b"numbers", "string", b"string", "strings", b"strings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bool", b"bool", "bools", b"bools", "int", b"int", "ints", b"ints", "kind", b"kind", "number", b"number", "numbers", b"numbers", "string", b"string", "strings", b"strings"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["string", "int", "number", "bool", "strings", "ints", "numbers", "bools"] | None: ...
 
-Global___Value: _TypeAlias = Value  # noqa: Y015
+Global___Value: typing_extensions.TypeAlias = Value
 
-@_typing.final
-class Strings(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class Strings(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    VALUES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
-        values: _abc.Iterable[_builtins.str] | None = ...,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
 
-Global___Strings: _TypeAlias = Strings  # noqa: Y015
+Global___Strings: typing_extensions.TypeAlias = Strings
 
-@_typing.final
-class Ints(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class Ints(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    VALUES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
-        values: _abc.Iterable[_builtins.int] | None = ...,
+        values: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
 
-Global___Ints: _TypeAlias = Ints  # noqa: Y015
+Global___Ints: typing_extensions.TypeAlias = Ints
 
-@_typing.final
-class Numbers(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class Numbers(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    VALUES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
         self,
         *,
-        values: _abc.Iterable[_builtins.float] | None = ...,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
 
-Global___Numbers: _TypeAlias = Numbers  # noqa: Y015
+Global___Numbers: typing_extensions.TypeAlias = Numbers
 
-@_typing.final
-class Bools(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class Bools(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    VALUES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]: ...
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]: ...
     def __init__(
         self,
         *,
-        values: _abc.Iterable[_builtins.bool] | None = ...,
+        values: collections.abc.Iterable[builtins.bool] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
 
-Global___Bools: _TypeAlias = Bools  # noqa: Y015
+Global___Bools: typing_extensions.TypeAlias = Bools
 
-@_typing.final
-class PackedFeatures(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class PackedFeatures(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    CANDIDATES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
+    CONTEXT_FIELD_NUMBER: builtins.int
+    CANDIDATES_FIELD_NUMBER: builtins.int
+    @property
+    def context(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Column]:
         """Each holds one example."""
 
-    @_builtins.property
-    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
+    @property
+    def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Column]:
         """Each holds as many examples as there are candidates."""
 
     def __init__(
         self,
         *,
-        context: _abc.Iterable[Global___Column] | None = ...,
-        candidates: _abc.Iterable[Global___Column] | None = ...,
+        context: collections.abc.Iterable[Global___Column] | None = ...,
+        candidates: collections.abc.Iterable[Global___Column] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "context", b"context"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "context", b"context"]) -> None: ...
 
-Global___PackedFeatures: _TypeAlias = PackedFeatures  # noqa: Y015
+Global___PackedFeatures: typing_extensions.TypeAlias = PackedFeatures
 
-@_typing.final
-class Column(_message.Message):
+@typing.final
+class Column(google.protobuf.message.Message):
     """One feature's values for several examples, one after the other."""
 
-    DESCRIPTOR: _descriptor.Descriptor
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
-    STRINGS_FIELD_NUMBER: _builtins.int
-    INTS_FIELD_NUMBER: _builtins.int
-    NUMBERS_FIELD_NUMBER: _builtins.int
-    BOOLS_FIELD_NUMBER: _builtins.int
-    LENGTHS_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    @_builtins.property
+    NAME_FIELD_NUMBER: builtins.int
+    STRINGS_FIELD_NUMBER: builtins.int
+    INTS_FIELD_NUMBER: builtins.int
+    NUMBERS_FIELD_NUMBER: builtins.int
+    BOOLS_FIELD_NUMBER: builtins.int
+    LENGTHS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
     def strings(self) -> Global___Strings: ...
-    @_builtins.property
+    @property
     def ints(self) -> Global___Ints: ...
-    @_builtins.property
+    @property
     def numbers(self) -> Global___Numbers: ...
-    @_builtins.property
+    @property
     def bools(self) -> Global___Bools: ...
-    @_builtins.property
-    def lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    @property
+    def lengths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """How many values each example has: 0 where it has none. Empty means exactly one each."""
 
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        name: builtins.str = ...,
         strings: Global___Strings | None = ...,
         ints: Global___Ints | None = ...,
         numbers: Global___Numbers | None = ...,
         bools: Global___Bools | None = ...,
-        lengths: _abc.Iterable[_builtins.int] | None = ...,
+        lengths: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "ints", b"ints", "numbers", b"numbers", "strings", b"strings", "values", b"values"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "ints", b"ints", "lengths", b"lengths", "name", b"name", "numbers", b"numbers", "strings", b"strings", "values", b"values"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["strings", "ints", "numbers", "bools"]  # noqa: Y015
-    _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
+    def HasField(self, field_name: typing.Literal["bools", b"bools", "ints", b"ints", "numbers", b"numbers", "strings", b"strings", "values", b"values"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bools", b"bools", "ints", b"ints", "lengths", b"lengths", "name", b"name", "numbers", b"numbers", "strings", b"strings", "values", b"values"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["values", b"values"]) -> typing.Literal["strings", "ints", "numbers", "bools"] | None: ...
 
-Global___Column: _TypeAlias = Column  # noqa: Y015
+Global___Column: typing_extensions.TypeAlias = Column
 
-@_typing.final
-class PredictResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class PredictResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    @_typing.final
-    class UnknownFidsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
+    @typing.final
+    class UnknownFidsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
         def __init__(
             self,
             *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
-    PROBABILITIES_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
-    STALENESS_S_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    UNKNOWN_FIDS_FIELD_NUMBER: _builtins.int
-    staleness_s: _builtins.float
+    PROBABILITIES_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    STALENESS_S_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    UNKNOWN_FIDS_FIELD_NUMBER: builtins.int
+    staleness_s: builtins.float
     """How long ago the weights that answered were sealed, for the shard that is furthest behind."""
-    request_id: _builtins.str
-    @_builtins.property
-    def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+    request_id: builtins.str
+    @property
+    def probabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """One per candidate, in the order of the request, each in [0, 1]."""
 
-    @_builtins.property
+    @property
     def version(self) -> Global___ModelVersion: ...
-    @_builtins.property
-    def unknown_fids(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+    @property
+    def unknown_fids(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
         """How many distinct feature ids of this request the model holds no row of (new or not yet admitted),
         by table.
         """
@@ -395,169 +349,147 @@ class PredictResponse(_message.Message):
     def __init__(
         self,
         *,
-        probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        probabilities: collections.abc.Iterable[builtins.float] | None = ...,
         version: Global___ModelVersion | None = ...,
-        staleness_s: _builtins.float = ...,
-        request_id: _builtins.str = ...,
-        unknown_fids: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        staleness_s: builtins.float = ...,
+        request_id: builtins.str = ...,
+        unknown_fids: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["probabilities", b"probabilities", "request_id", b"request_id", "staleness_s", b"staleness_s", "unknown_fids", b"unknown_fids", "version", b"version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def HasField(self, field_name: typing.Literal["version", b"version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["probabilities", b"probabilities", "request_id", b"request_id", "staleness_s", b"staleness_s", "unknown_fids", b"unknown_fids", "version", b"version"]) -> None: ...
 
-Global___PredictResponse: _TypeAlias = PredictResponse  # noqa: Y015
+Global___PredictResponse: typing_extensions.TypeAlias = PredictResponse
 
-@_typing.final
-class ModelVersion(_message.Message):
+@typing.final
+class ModelVersion(google.protobuf.message.Message):
     """How far a replica has come: a lower bound, as a block may be half applied while it answers."""
 
-    DESCRIPTOR: _descriptor.Descriptor
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    MODEL_FIELD_NUMBER: _builtins.int
-    SHARDS_FIELD_NUMBER: _builtins.int
-    model: _builtins.str
+    MODEL_FIELD_NUMBER: builtins.int
+    SHARDS_FIELD_NUMBER: builtins.int
+    model: builtins.str
     """What the shards call what they train: it changes when the job's features or model do."""
-    @_builtins.property
-    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardVersion]: ...
+    @property
+    def shards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ShardVersion]: ...
     def __init__(
         self,
         *,
-        model: _builtins.str = ...,
-        shards: _abc.Iterable[Global___ShardVersion] | None = ...,
+        model: builtins.str = ...,
+        shards: collections.abc.Iterable[Global___ShardVersion] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "shards", b"shards"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model", b"model", "shards", b"shards"]) -> None: ...
 
-Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+Global___ModelVersion: typing_extensions.TypeAlias = ModelVersion
 
-@_typing.final
-class ShardVersion(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class ShardVersion(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    SHARD_FIELD_NUMBER: _builtins.int
-    GENERATION_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    EVENT_TS_US_FIELD_NUMBER: _builtins.int
-    shard: _builtins.int
-    generation: _builtins.int
-    epoch: _builtins.int
+    SHARD_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    EPOCH_FIELD_NUMBER: builtins.int
+    EVENT_TS_US_FIELD_NUMBER: builtins.int
+    shard: builtins.int
+    generation: builtins.int
+    epoch: builtins.int
     """The last epoch that was applied whole."""
-    event_ts_us: _builtins.int
+    event_ts_us: builtins.int
     """The shard's event clock when that epoch was sealed, in microseconds since the Unix epoch."""
     def __init__(
         self,
         *,
-        shard: _builtins.int = ...,
-        generation: _builtins.int = ...,
-        epoch: _builtins.int = ...,
-        event_ts_us: _builtins.int = ...,
+        shard: builtins.int = ...,
+        generation: builtins.int = ...,
+        epoch: builtins.int = ...,
+        event_ts_us: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event_ts_us", b"event_ts_us", "generation", b"generation", "shard", b"shard"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "event_ts_us", b"event_ts_us", "generation", b"generation", "shard", b"shard"]) -> None: ...
 
-Global___ShardVersion: _TypeAlias = ShardVersion  # noqa: Y015
+Global___ShardVersion: typing_extensions.TypeAlias = ShardVersion
 
-@_typing.final
-class GetModelRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class GetModelRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    MODEL_FIELD_NUMBER: _builtins.int
-    model: _builtins.str
+    MODEL_FIELD_NUMBER: builtins.int
+    model: builtins.str
     """Empty means whichever this server serves."""
     def __init__(
         self,
         *,
-        model: _builtins.str = ...,
+        model: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
+Global___GetModelRequest: typing_extensions.TypeAlias = GetModelRequest
 
-@_typing.final
-class GetModelResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class GetModelResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
-    STALENESS_S_FIELD_NUMBER: _builtins.int
-    READY_FIELD_NUMBER: _builtins.int
-    ROWS_FIELD_NUMBER: _builtins.int
-    MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
-    FEATURES_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    NAME_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    STALENESS_S_FIELD_NUMBER: builtins.int
+    READY_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    MAX_CANDIDATES_FIELD_NUMBER: builtins.int
+    FEATURES_FIELD_NUMBER: builtins.int
+    name: builtins.str
     """The name that requests may ask for."""
-    staleness_s: _builtins.float
-    ready: _builtins.bool
-    rows: _builtins.int
-    max_candidates: _builtins.int
-    @_builtins.property
+    staleness_s: builtins.float
+    ready: builtins.bool
+    rows: builtins.int
+    max_candidates: builtins.int
+    @property
     def version(self) -> Global___ModelVersion: ...
-    @_builtins.property
-    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
+    @property
+    def features(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        name: builtins.str = ...,
         version: Global___ModelVersion | None = ...,
-        staleness_s: _builtins.float = ...,
-        ready: _builtins.bool = ...,
-        rows: _builtins.int = ...,
-        max_candidates: _builtins.int = ...,
-        features: _abc.Iterable[Global___Feature] | None = ...,
+        staleness_s: builtins.float = ...,
+        ready: builtins.bool = ...,
+        rows: builtins.int = ...,
+        max_candidates: builtins.int = ...,
+        features: collections.abc.Iterable[Global___Feature] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "max_candidates", b"max_candidates", "name", b"name", "ready", b"ready", "rows", b"rows", "staleness_s", b"staleness_s", "version", b"version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def HasField(self, field_name: typing.Literal["version", b"version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["features", b"features", "max_candidates", b"max_candidates", "name", b"name", "ready", b"ready", "rows", b"rows", "staleness_s", b"staleness_s", "version", b"version"]) -> None: ...
 
-Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+Global___GetModelResponse: typing_extensions.TypeAlias = GetModelResponse
 
-@_typing.final
-class Feature(_message.Message):
+@typing.final
+class Feature(google.protobuf.message.Message):
     """A column that a request may carry."""
 
-    DESCRIPTOR: _descriptor.Descriptor
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    TYPES_FIELD_NUMBER: _builtins.int
-    MULTI_VALUED_FIELD_NUMBER: _builtins.int
-    REQUIRED_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    kind: _builtins.str
+    NAME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    TYPES_FIELD_NUMBER: builtins.int
+    MULTI_VALUED_FIELD_NUMBER: builtins.int
+    REQUIRED_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    kind: builtins.str
     """How the model uses it: categorical, multi_valued, numeric, ..."""
-    multi_valued: _builtins.bool
-    required: _builtins.bool
-    @_builtins.property
-    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    multi_valued: builtins.bool
+    required: builtins.bool
+    @property
+    def types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The arms of Value it takes: string, int, number, bool."""
 
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
-        kind: _builtins.str = ...,
-        types: _abc.Iterable[_builtins.str] | None = ...,
-        multi_valued: _builtins.bool = ...,
-        required: _builtins.bool = ...,
+        name: builtins.str = ...,
+        kind: builtins.str = ...,
+        types: collections.abc.Iterable[builtins.str] | None = ...,
+        multi_valued: builtins.bool = ...,
+        required: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "multi_valued", b"multi_valued", "name", b"name", "required", b"required", "types", b"types"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "multi_valued", b"multi_valued", "name", b"name", "required", b"required", "types", b"types"]) -> None: ...
 
-Global___Feature: _TypeAlias = Feature  # noqa: Y015
+Global___Feature: typing_extensions.TypeAlias = Feature

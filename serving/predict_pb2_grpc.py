@@ -5,7 +5,7 @@ import warnings
 
 from serving import predict_pb2 as serving_dot_predict__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class PredictStub:
+class PredictStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -46,7 +46,7 @@ class PredictStub:
                 _registered_method=True)
 
 
-class PredictServicer:
+class PredictServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Predict(self, request, context):
@@ -92,7 +92,7 @@ def add_PredictServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Predict:
+class Predict(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -12,35 +12,86 @@ By hand (features are named as the job file's columns are):
   }' 127.0.0.1:50051 trilith.serving.v1.Predict/Predict
 """
 
-from collections import abc as _abc
-from grpc import aio as _aio
-from serving import predict_pb2 as _predict_pb2
-import abc as _abc_1
-import grpc as _grpc
+import abc
+import collections.abc
+import grpc
+import grpc.aio
+import serving.predict_pb2
 import sys
-import typing as _typing
+import typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
+if sys.version_info >= (3, 13):
+    import typing as typing_extensions
 else:
-    from typing_extensions import Self as _Self
+    import typing_extensions
 
-_T = _typing.TypeVar("_T")
+_T = typing.TypeVar("_T")
 
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Iterator[_T], metaclass=abc.ABCMeta): ...
 
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+_PredictPredictType = typing_extensions.TypeVar(
+    '_PredictPredictType',
+    grpc.UnaryUnaryMultiCallable[
+        serving.predict_pb2.PredictRequest,
+        serving.predict_pb2.PredictResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        serving.predict_pb2.PredictRequest,
+        serving.predict_pb2.PredictResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        serving.predict_pb2.PredictRequest,
+        serving.predict_pb2.PredictResponse,
+    ],
+)
 
-class PredictStub:
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PredictAsyncStub: ...
-    Predict: _grpc.UnaryUnaryMultiCallable[_predict_pb2.PredictRequest, _predict_pb2.PredictResponse]
+_PredictGetModelType = typing_extensions.TypeVar(
+    '_PredictGetModelType',
+    grpc.UnaryUnaryMultiCallable[
+        serving.predict_pb2.GetModelRequest,
+        serving.predict_pb2.GetModelResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        serving.predict_pb2.GetModelRequest,
+        serving.predict_pb2.GetModelResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        serving.predict_pb2.GetModelRequest,
+        serving.predict_pb2.GetModelResponse,
+    ],
+)
+
+class PredictStub(typing.Generic[_PredictPredictType, _PredictGetModelType]):
+    @typing.overload
+    def __init__(self: PredictStub[
+        grpc.UnaryUnaryMultiCallable[
+            serving.predict_pb2.PredictRequest,
+            serving.predict_pb2.PredictResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            serving.predict_pb2.GetModelRequest,
+            serving.predict_pb2.GetModelResponse,
+        ],
+    ], channel: grpc.Channel) -> None: ...
+
+    @typing.overload
+    def __init__(self: PredictStub[
+        grpc.aio.UnaryUnaryMultiCallable[
+            serving.predict_pb2.PredictRequest,
+            serving.predict_pb2.PredictResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            serving.predict_pb2.GetModelRequest,
+            serving.predict_pb2.GetModelResponse,
+        ],
+    ], channel: grpc.aio.Channel) -> None: ...
+
+    Predict: _PredictPredictType
     """The probability of each candidate, in the order they were sent.
 
     INVALID_ARGUMENT: the request is wrong; the message names the feature, the candidate and what is
@@ -51,33 +102,28 @@ class PredictStub:
     DEADLINE_EXCEEDED: the deadline passed before the answer was ready.
     INTERNAL: a fault of the server, logged there under the id in the message.
     """
-    GetModel: _grpc.UnaryUnaryMultiCallable[_predict_pb2.GetModelRequest, _predict_pb2.GetModelResponse]
+
+    GetModel: _PredictGetModelType
     """What is served: the features a request may name, and how fresh the weights are."""
 
-@_typing.type_check_only
-class PredictAsyncStub(PredictStub):
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Predict: _aio.UnaryUnaryMultiCallable[_predict_pb2.PredictRequest, _predict_pb2.PredictResponse]  # type: ignore[assignment]
-    """The probability of each candidate, in the order they were sent.
+PredictAsyncStub: typing_extensions.TypeAlias = PredictStub[
+    grpc.aio.UnaryUnaryMultiCallable[
+        serving.predict_pb2.PredictRequest,
+        serving.predict_pb2.PredictResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        serving.predict_pb2.GetModelRequest,
+        serving.predict_pb2.GetModelResponse,
+    ],
+]
 
-    INVALID_ARGUMENT: the request is wrong; the message names the feature, the candidate and what is
-      allowed. Do not retry.
-    NOT_FOUND: this server serves another model.
-    RESOURCE_EXHAUSTED: the message exceeds the server's size limit, or too many calls are under way.
-    UNAVAILABLE: the replica has no model yet, or is shutting down. Try another replica.
-    DEADLINE_EXCEEDED: the deadline passed before the answer was ready.
-    INTERNAL: a fault of the server, logged there under the id in the message.
-    """
-    GetModel: _aio.UnaryUnaryMultiCallable[_predict_pb2.GetModelRequest, _predict_pb2.GetModelResponse]  # type: ignore[assignment]
-    """What is served: the features a request may name, and how fresh the weights are."""
-
-class PredictServicer(metaclass=_abc_1.ABCMeta):
-    @_abc_1.abstractmethod
+class PredictServicer(metaclass=abc.ABCMeta):
+    @abc.abstractmethod
     def Predict(
         self,
-        request: _predict_pb2.PredictRequest,
+        request: serving.predict_pb2.PredictRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_predict_pb2.PredictResponse, _abc.Awaitable[_predict_pb2.PredictResponse]]:
+    ) -> typing.Union[serving.predict_pb2.PredictResponse, collections.abc.Awaitable[serving.predict_pb2.PredictResponse]]:
         """The probability of each candidate, in the order they were sent.
 
         INVALID_ARGUMENT: the request is wrong; the message names the feature, the candidate and what is
@@ -89,12 +135,12 @@ class PredictServicer(metaclass=_abc_1.ABCMeta):
         INTERNAL: a fault of the server, logged there under the id in the message.
         """
 
-    @_abc_1.abstractmethod
+    @abc.abstractmethod
     def GetModel(
         self,
-        request: _predict_pb2.GetModelRequest,
+        request: serving.predict_pb2.GetModelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_predict_pb2.GetModelResponse, _abc.Awaitable[_predict_pb2.GetModelResponse]]:
+    ) -> typing.Union[serving.predict_pb2.GetModelResponse, collections.abc.Awaitable[serving.predict_pb2.GetModelResponse]]:
         """What is served: the features a request may name, and how fresh the weights are."""
 
-def add_PredictServicer_to_server(servicer: PredictServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_PredictServicer_to_server(servicer: PredictServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -43,5 +43,4 @@ class TableStore:
 
     def read(self, fids: U64) -> tuple[F32, int]:
         """Rows for fids uint64[n], and how many had none: (float32[n, width], count)."""
-        present = int(np.count_nonzero(self._table.contains(fids)))
-        return self._table.pull(fids), len(fids) - present
+        return self._table.pull_counted(fids)

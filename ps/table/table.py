@@ -71,11 +71,17 @@ class Table:
 
         A fid without a row reads as its initial value, or as zeros where its slot has admission.
         """
+        return self.pull_counted(fids)[0]
+
+    def pull_counted(self, fids: U64) -> tuple[F32, int]:
+        """As pull, and how many of the fids have no row."""
         fids = _as_fids(fids)
         out = np.empty((fids.size, self._layout.width), dtype=np.float32)
         mixed, found = _scratch()
-        pull.pull(self._arrays, self._layout, self._policies, fids, out.reshape(-1), mixed, found)
-        return out
+        missing = pull.pull(
+            self._arrays, self._layout, self._policies, fids, out.reshape(-1), mixed, found
+        )
+        return out, int(missing)
 
     def check(self, gradients: RowGradients) -> None:
         """Refuse a push that could not be applied whole: ShapeError, TableFullError.
@@ -293,11 +299,16 @@ class Table:
         )
 
     def remove(self, fids: U64) -> int:
-        """Free the rows of fids (uint64[n]); how many had one. They count as removed this epoch."""
+        """Free the rows of fids (uint64[n]); how many had one.
+
+        They count as removed this epoch, but in a replica's table, which never seals one.
+        """
         fids = _as_fids(fids)
         before = len(self)
         room = self._room_for_removals(fids.size)
         expire.remove_rows(self._arrays, self._layout, fids, room)
+        if not self._with_state:
+            self._arrays.counters[index.REMOVED] = 0
         return before - len(self)
 
     def stats(self) -> TableStats:

@@ -1,0 +1,1 @@
+"""Side-by-side figures: each module prints a table and writes one flat JSON object of numbers."""
