@@ -1,0 +1,47 @@
+"""The commands of trilith, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cluster.cli.exits import EXIT_CODES
+from cluster.cli.serve import serve
+from cluster.cli.train import train
+
+app = typer.Typer(
+    name="trilith",
+    help="A model that learns from a live stream and serves what it learned a second later.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(serve)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"trilith {version('trilith')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version."),
+    ] = False,
+) -> None:
+    """A model that learns from a live stream and serves what it learned a second later."""
+    del version
+
+
+def main() -> None:
+    """The console script."""
+    app()

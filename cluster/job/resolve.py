@@ -1,0 +1,105 @@
+"""From a job to a plan: defaults filled in, parts built, impossible combinations refused."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.job.blame import Blame
+from cluster.job.conventions import event_time_of, label_of
+from cluster.job.open_source import open_source
+from cluster.job.resolve_features import feature_spec
+from cluster.job.resolve_serving import serve_plan
+from cluster.job.resolve_shards import shard_specs
+from cluster.plan import Plan, TrainPlan
+from model.assemble import ExampleSpec
+from model.event_time import OffsetClock
+from model.models import build_model
+from worker.metrics.progressive import MetricsSpec
+
+if TYPE_CHECKING:
+    from cluster.job.load import Job
+    from worker.events import Source
+
+
+def resolve(job: Job, *, source: Source | None = None) -> Plan:
+    """The plan of a job. source: read this instead of what the job file names.
+
+    Raises JobFileError for what cannot work, worker.errors.SourceError where the source is not there.
+    """
+    settings, blame = job.settings, Blame(job.document)
+    features = feature_spec(job, blame)
+    kind = settings.model.kind
+    options = settings.model.model_dump(exclude={"kind"})
+    with blame.on("model"):
+        model = build_model(kind, features.layout, options)
+    _check_grain(job, blame)
+    shards = shard_specs(job, features, model, blame)
+    with blame.on("label"):
+        label = label_of(job, blame)
+    event_time = event_time_of(job, blame)
+    examples = ExampleSpec(features, label, event_time)
+    train = _train_plan(job, blame, timed=not isinstance(event_time, OffsetClock))
+    serve = serve_plan(job, blame)
+    return Plan(
+        name=job.name,
+        examples=examples,
+        source=source or open_source(job, examples.columns, blame),
+        make_model=partial(build_model, kind, features.layout, options),
+        shards=shards,
+        train=train,
+        serve=serve,
+    )
+
+
+def _check_grain(job: Job, blame: Blame) -> None:
+    settings = job.settings
+    if settings.train.grain != "example":
+        return
+    if settings.model.kind != "logistic":
+        blame.refuse(
+            ("train", "grain"),
+            f"found example; learning by example is for model kind logistic, this is "
+            f"{settings.model.kind}: set grain: batch, or model: {{kind: logistic}}",
+        )
+    if settings.train.shards != 1:
+        blame.refuse(
+            ("train", "shards"),
+            f"found {settings.train.shards}; learning by example needs its only shard at hand: "
+            "set shards: 1, or grain: batch",
+        )
+    tables = {feature.table for feature in settings.features if feature.kind != "numeric"}
+    if len(tables) > 1:
+        blame.refuse(
+            ("train", "grain"),
+            f"found example; learning by example keeps all features in one table, not in "
+            f"{', '.join(sorted(tables))}: put them into one, or set grain: batch",
+        )
+
+
+def _train_plan(job: Job, blame: Blame, *, timed: bool) -> TrainPlan:
+    train = job.settings.train
+    metrics = train.metrics
+    with blame.on("train", "metrics"):
+        spec = MetricsSpec(
+            window_s=metrics.window,
+            lateness_s=metrics.lateness,
+            keep_windows=metrics.keep_windows,
+            group_by=metrics.group_by,
+            group_capacity=metrics.group_capacity,
+        )
+    if train.max_jump == 0:
+        blame.refuse(("train", "max_jump"), "found 0; set it above 0, or to null for any jump")
+    quarantine = None if train.quarantine is None else job.document.folder / Path(train.quarantine)
+    return TrainPlan(
+        batch_size=train.batch_size,
+        grain=train.grain,
+        passes=train.passes,
+        max_examples=train.max_examples,
+        metrics=spec,
+        # The order of records as a clock cannot jump.
+        max_jump_s=train.max_jump if timed else None,
+        quarantine=quarantine,
+        prefetch_batches=train.prefetch_batches,
+    )

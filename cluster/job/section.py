@@ -1,0 +1,66 @@
+"""What all sections of a job file have in common, and the kinds of values they share.
+
+The modules of sections do without `from __future__ import annotations`: pydantic reads their
+annotations when they are made.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+_UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)"
+_PATTERN = rf"^(?:{_PART})+$"
+_DURATION = re.compile(_PATTERN)
+_DURATION_PART = re.compile(_PART)
+
+
+class Section(BaseModel):
+    """A part of a job file: fixed once read, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of "250ms", "30s", "5m", "6h", "7d", "2w", "1h30m", or of a plain number.
+
+    Raises ValueError (as pydantic's) for anything else, and for what is below 0.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and _DURATION.fullmatch(value.replace(" ", "")):
+        parts = _DURATION_PART.findall(value.replace(" ", ""))
+        seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    else:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise PydanticCustomError(
+            "duration", "it should be a duration such as 250ms, 30s, 5m, 6h, 7d, or seconds"
+        )
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The other way round, in the largest unit that divides it."""
+    for unit, size in reversed(_UNIT_S.items()):
+        if seconds >= size and (seconds / size).is_integer():
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+# In seconds.
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": _PATTERN}, {"type": "number", "minimum": 0}],
+            "examples": ["30s", "5m", "6h", "7d", 90],
+        }
+    ),
+]
+
+# A name of a job, feature or table.
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
