@@ -40,8 +40,7 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
         learner = ExampleLearner(layout, shards[0])
     else:
         learner = BatchLearner(plan.make_model(), layout, RoutingClient(shards))
-    for step in range(2):
-        learner.learn(_made_up(layout, step), generation=0)
+    warm_up_learner(learner, layout)
     say("compiling sync")
     for shard in shards:
         base = shard.export(sealed_us=0)
@@ -51,6 +50,15 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
             replica.pull(base.tables[spec.name].fids)
         shard.expire(now_s=0, budget_rows=1)
         shard.seal(sealed_us=0)
+
+
+def warm_up_learner(learner: Learner, layout: FeatureLayout) -> None:
+    """Let a learner learn from a few made-up examples; it is spoilt for real ones.
+
+    The first batch makes rows, the second finds them.
+    """
+    for step in range(2):
+        learner.learn(_made_up(layout, step), generation=0)
 
 
 def _made_up(layout: FeatureLayout, step: int) -> Batch:
