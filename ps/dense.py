@@ -164,6 +164,15 @@ class DenseStore:
         Raises ShapeError, before anything is written, on a variable this store does not know or
         one of another shape or optimizer.
         """
+        self.check_restore(deltas)
+        for name, delta in deltas.items():
+            variable = self._variables[name]
+            variable.words[: variable.spec.size] = delta.weights.reshape(-1)
+            variable.words[variable.spec.size :] = delta.state
+            variable.moved = False
+
+    def check_restore(self, deltas: Mapping[str, DenseDelta]) -> None:
+        """Refuse what restore() could not take over: ShapeError."""
         for name, delta in deltas.items():
             variable = self._known(name)
             found = (delta.weights.shape, delta.state.shape)
@@ -174,11 +183,6 @@ class DenseStore:
                     f"{list(found[1])}, expected {list(expected[0])} and {list(expected[1])}; was "
                     "its shape or optimizer changed?"
                 )
-        for name, delta in deltas.items():
-            variable = self._variables[name]
-            variable.words[: variable.spec.size] = delta.weights.reshape(-1)
-            variable.words[variable.spec.size :] = delta.state
-            variable.moved = False
 
     def _known(self, name: str) -> _Variable:
         if name not in self._variables:

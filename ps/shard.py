@@ -17,6 +17,7 @@ from ps.errors import (
     BlockGapError,
     ForeignBlockError,
     PositionGapError,
+    ShapeError,
     SpecError,
     StaleGenerationError,
     UnknownTableError,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ps.stream import Positions, Span
 
 _MICROSECONDS = 1_000_000
+# Rows keep the second they were last seen in 32 bits; the clock stops there rather than wrap.
+_LAST_SECOND = (1 << 32) - 1
 # Each push pays for looking at this many rows for expiry: at least the floor, and a multiple of what
 # it touched, so that the hand comes round in a fraction of the pushes that would fill the table.
 _EXPIRY_FLOOR_ROWS = 1_024
@@ -106,8 +109,7 @@ class Shard:
         Raises StaleGenerationError, PositionGapError, UnknownTableError, ShapeError,
         NonFiniteGradientError, TableFullError; then nothing has changed.
         """
-        if self.is_applied(push.span, push.generation):
-            self._progress.pushes_repeated += 1
+        if self._is_repeat(push.span, push.generation):
             return PushReceipt(applied=False)
         for name, gradients in push.rows.items():
             table = self.table(name)
@@ -115,7 +117,7 @@ class Shard:
             check_gradient(f"table {name!r}", gradients.grads)
         self._dense.check(push.dense)
 
-        now_s = max(self._progress.event_ts_us, push.event_ts_us) // _MICROSECONDS
+        now_s = self._now_s(push.event_ts_us)
         salt = _salt(push.span)
         created = refused = 0
         for name in sorted(push.rows):
@@ -139,14 +141,21 @@ class Shard:
                 f"table {examples.table!r} has rows of {table.spec.width} weights that start at "
                 f"{table.spec.initializer.kind}; learning by example needs one weight from zeros"
             )
-        if self.is_applied(examples.span, examples.generation):
-            self._progress.pushes_repeated += 1
+        if self._is_repeat(examples.span, examples.generation):
             return None
-        table.check_room(examples.fids)
+        table.check_examples(examples)
         check_gradient("dense inputs", examples.inputs)
-        now_s = max(self._progress.event_ts_us, examples.event_ts_us) // _MICROSECONDS
+        check_gradient("labels", examples.labels)
+        if examples.values is not None:
+            check_gradient("values", examples.values)
+        variable = self._dense.lend(examples.dense)
+        if examples.inputs.shape != (examples.labels.size, variable[0].size - 1):
+            raise ShapeError(
+                f"dense inputs are {list(examples.inputs.shape)}, dense variable "
+                f"{examples.dense!r} is for {examples.labels.size} x {variable[0].size - 1}"
+            )
         probabilities = table.learn_logistic(
-            examples, self._dense.lend(examples.dense), now_s=now_s, salt=_salt(examples.span)
+            examples, variable, now_s=self._now_s(examples.event_ts_us), salt=_salt(examples.span)
         )
         self.advance(
             examples.span,
@@ -170,8 +179,20 @@ class Shard:
         if reached is None or span.begin == reached < span.end:
             return False
         if span.end <= reached:
-            return span.end > span.begin or span.begin < reached
+            return True
         raise PositionGapError(span.partition, reached, span.begin, span.end)
+
+    def _is_repeat(self, span: Span, generation: int) -> bool:
+        """is_applied(), with its consequences: a repeat is counted, and it shows who owns the stream."""
+        if not self.is_applied(span, generation):
+            return False
+        self._progress.owners[span.partition] = generation
+        self._progress.pushes_repeated += 1
+        return True
+
+    def _now_s(self, event_ts_us: int) -> int:
+        """The event clock once event_ts_us has been seen, in seconds as a row keeps them."""
+        return min(max(self._progress.event_ts_us, event_ts_us) // _MICROSECONDS, _LAST_SECOND)
 
     def advance(
         self, span: Span, generation: int, event_ts_us: int, ingest_us: int, fids: int
@@ -185,7 +206,7 @@ class Shard:
             progress.ingest_us = ingest_us
         progress.pushes_applied += 1
         budget_rows = max(_EXPIRY_FLOOR_ROWS, _EXPIRY_ROWS_PER_FID * fids)
-        now_s = progress.event_ts_us // _MICROSECONDS
+        now_s = self._now_s(event_ts_us)
         for name in sorted(self._tables):
             self._tables[name].expire(now_s=now_s, budget_rows=budget_rows)
 
@@ -242,8 +263,8 @@ class Shard:
     def apply(self, block: Block) -> bool:
         """Follow another shard's blocks; False where this epoch was applied before.
 
-        A base block replaces the state of a new shard. Raises ForeignBlockError, BlockGapError;
-        then nothing has changed.
+        A base block replaces the state of a new shard. Raises ForeignBlockError, BlockGapError,
+        SpecError, UnknownTableError, ShapeError; then nothing has changed.
         """
         progress = self._progress
         if (block.model, block.shard) != (self.spec.model, self.spec.shard):
@@ -256,15 +277,23 @@ class Shard:
                 f"block of generation {block.generation}, this reader follows "
                 f"{progress.generation}; its sender has been replaced"
             )
-        if block.epoch <= progress.epoch:
+        same = block.generation == progress.generation
+        if block.epoch <= progress.epoch and same:
             return False
         if block.base:
             if any(len(table) for table in self._tables.values()):
                 raise SpecError("a base block needs a shard without rows; make a new one")
+        elif not same and progress.epoch > 0:
+            # A restored shard may be younger than its reader: only a base says what it holds.
+            raise ForeignBlockError(
+                f"block of generation {block.generation}, this reader is at epoch "
+                f"{progress.epoch} of {progress.generation}; start again from a base block"
+            )
         elif block.epoch != progress.epoch + 1:
             raise BlockGapError(block.shard, progress.epoch + 1, block.epoch)
-        for name in block.tables:
-            self.table(name)
+        for name, change in block.tables.items():
+            self.table(name).check_change(change)
+        self._dense.check_restore(block.dense)
         for name, change in block.tables.items():
             self._tables[name].apply(change)
             self._tables[name].seal()

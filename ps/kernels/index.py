@@ -5,6 +5,10 @@ lives in one of two lines. The number of lines grows by linear hashing (Litwin 1
 n is split off line n - 2^L, so growing costs the same little at every insert, moves no row, and
 never stalls. Keys are not in the index; where a move must know one, it is read from its row.
 
+Keys can be made to share both lines at any size one likes. Those that more lines do not part end in
+the stash, a list of row numbers behind the lines: it is searched from end to end, and empty unless
+somebody means harm.
+
 counters: int64[16], the table's small state (see the constants). keys: uint64 view of the rows,
 `key_stride` apart.
 """
@@ -39,6 +43,8 @@ ADMITTED = 10  # rows made by pushes
 REFUSED = 11  # occurrences turned away by admission
 EXPIRED = 12
 EVICTED = 13
+STASHED = 14  # rows in the stash
+STASH_AT = 15  # where in rows the stash begins
 COUNTERS = 16
 
 _EMPTY = np.uint16(0)
@@ -49,11 +55,22 @@ _TAG_MASK = np.uint64(0xFFFF)
 # Entries per line at which the index grows, in 1/256: 10 places filled to about 0.86.
 _SPLIT_LOAD_256 = 2202
 _MAX_KICKS = 512
+FIRST_LINES = 16
+# Lines beyond what the load asks for, that keys without a place may force.
+_FORCED_LINES = 64
 
 
-def lines_for(capacity_rows: int, first_lines: int) -> int:
-    """Lines to reserve for a table that may hold capacity_rows, with slack for forced splits."""
-    return first_lines + capacity_rows * 256 // _SPLIT_LOAD_256 + capacity_rows // 100 + 64
+def _most_lines(n_rows: Int) -> Int:
+    return FIRST_LINES + n_rows * 256 // _SPLIT_LOAD_256 + n_rows // 100 + _FORCED_LINES
+
+
+_line_limit = inlined(_most_lines)
+
+
+def index_bytes(capacity_rows: int) -> tuple[int, int]:
+    """Bytes to reserve for a table that may hold capacity_rows, and where in rows its stash begins."""
+    stash_at = int(_most_lines(capacity_rows)) * ROWS_PER_LINE
+    return (stash_at + capacity_rows) * 4, stash_at
 
 
 @inlined
@@ -107,6 +124,16 @@ def _find_in_line(
 
 
 @inlined
+def _find_in_stash(t: TableArrays, key_stride: Int, fid: np.uint64) -> Int:
+    """Where in rows the stash holds fid, or -1."""
+    at = load(t.counters, STASH_AT)
+    for i in range(at, at + load(t.counters, STASHED)):
+        if load(t.keys, np.int64(load(t.rows, i)) * key_stride) == fid:
+            return i
+    return -1
+
+
+@inlined
 def find(
     t: TableArrays,
     key_stride: Int,
@@ -120,6 +147,9 @@ def find(
     if place < 0:
         line = second_line(mixed, t)
         place = _find_in_line(t, key_stride, line, tag, fid)
+    if place < 0 and load(t.counters, STASHED) > 0:
+        at = _find_in_stash(t, key_stride, fid)
+        return np.int64(load(t.rows, at)) if at >= 0 else np.int64(-1)
     return row_at(t, line, place) if place >= 0 else np.int64(-1)
 
 
@@ -226,7 +256,7 @@ def insert(
 ) -> None:
     """Enter a key that is not there; its row already holds it. Grows as needed, cannot fail.
 
-    The index has room reserved for every row the table may have.
+    The index has room reserved for every row the table may have, in its lines or in its stash.
     """
     while (t.counters[LIVE] + 1) * 256 > t.counters[N_LINES] * _SPLIT_LOAD_256:
         _split_one_line(t, key_stride)
@@ -243,10 +273,14 @@ def insert(
             return
         if _kick(t, key_stride, line, tag, row):
             return
-        # More lines, then the entry left over; seen only at sizes of a few lines.
-        _split_one_line(t, key_stride)
         tag = np.uint16(t.counters[HELD_TAG])
         row = t.counters[HELD_ROW]
+        if t.counters[N_LINES] >= _line_limit(t.counters[LIVE]):
+            store(t.rows, t.counters[STASH_AT] + t.counters[STASHED], np.uint32(row))
+            t.counters[STASHED] += 1
+            return
+        # More lines, then the entry left over; seen only at sizes of a few lines.
+        _split_one_line(t, key_stride)
         mixed = mix64(load(t.keys, row * key_stride))
 
 
@@ -264,8 +298,15 @@ def remove(
     if place < 0:
         line = second_line(mixed, t)
         place = _find_in_line(t, key_stride, line, tag, fid)
-        if place < 0:
+    if place < 0:
+        at = _find_in_stash(t, key_stride, fid)
+        if at < 0:
             return np.int64(-1)
+        row = np.int64(load(t.rows, at))
+        t.counters[STASHED] -= 1
+        store(t.rows, at, load(t.rows, t.counters[STASH_AT] + t.counters[STASHED]))
+        t.counters[LIVE] -= 1
+        return row
     store(t.tags, line * TAGS_PER_LINE + place, _EMPTY)
     t.counters[LIVE] -= 1
     return row_at(t, line, place)

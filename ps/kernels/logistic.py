@@ -94,10 +94,16 @@ def learn_logistic(
         probability = _sigmoid(logit)
         store(probabilities, example, probability)
 
+        if probability != probability:
+            # Infinite logits of both signs met: a NaN teaches nothing and must reach no row.
+            continue
         error = probability - load(labels, example)
         for i in range(begin, end):
             fid = load(fids, i)
             row = load(rows, i - begin)
+            if row >= 0 and load(t.keys, row * key_stride) != fid:
+                # Evicted for an earlier fid of this example, which lives there now.
+                row = -1
             if row < 0:
                 bits = mix64(fid)
                 # The same fid twice in one example: the first has made the row.

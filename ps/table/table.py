@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ps.messages import LogisticExamples, RowGradients
     from ps.table.spec import TableSpec
 
-_FIRST_LINES = 16
 _LINE_BYTES = 64
 _WORD_BYTES = 4
 _FIRST_REMOVALS = 1024
@@ -104,9 +103,28 @@ class Table:
     def check_room(self, fids: U64) -> None:
         """Raise TableFullError where fids may need more rows than there are, and none may go."""
         if self.spec.on_full == "error" and len(self) + fids.size > self._capacity_rows:
-            missing = fids.size - int(np.count_nonzero(self.contains(fids)))
+            missing = np.unique(fids[~self.contains(fids)]).size
             if len(self) + missing > self._capacity_rows:
                 raise TableFullError(self.spec.name, self._capacity_rows)
+
+    def check_examples(self, examples: LogisticExamples) -> None:
+        """Refuse examples that could not be learned from: ShapeError, TableFullError."""
+        fids, offsets, labels = _as_fids(examples.fids), examples.offsets, examples.labels
+        name = self.spec.name
+        if offsets.shape != (labels.size + 1,) or offsets.dtype != np.int64:
+            raise ShapeError(f"table {name!r}: offsets of examples must be int64[labels + 1]")
+        if offsets[0] != 0 or offsets[-1] != fids.size or (np.diff(offsets) < 0).any():
+            raise ShapeError(
+                f"table {name!r}: offsets of examples must rise from 0 to the {fids.size} fids"
+            )
+        if labels.ndim != 1 or labels.dtype != np.float32:
+            raise ShapeError(f"table {name!r}: labels must be float32[n]")
+        values = examples.values
+        if values is not None and (values.shape != fids.shape or values.dtype != np.float32):
+            raise ShapeError(f"table {name!r}: values must be float32[{fids.size}]")
+        if examples.inputs.shape[:1] != labels.shape or examples.inputs.dtype != np.float32:
+            raise ShapeError(f"table {name!r}: inputs must be float32[{labels.size}, k]")
+        self.check_room(fids)
 
     def push(self, gradients: RowGradients, *, now_s: int, salt: int = 0) -> tuple[int, int]:
         """One optimizer step for each unique fid; makes the rows that are now admitted.
@@ -139,7 +157,7 @@ class Table:
             self._policies,
             fids,
             grads,
-            gradients.counts,
+            np.ascontiguousarray(gradients.counts),
             now_s,
             np.uint64(salt),
             self._epoch,
@@ -160,7 +178,8 @@ class Table:
     ) -> F32:
         """Predict and learn example by example; the predictions, float32[n], from before learning.
 
-        variable: the dense variable lent by its store. The caller has called check_room().
+        variable: the dense variable lent by its store. The caller has called check_examples().
+        An example whose prediction is NaN is not learned from.
         """
         spec, words, hyper = variable
         fids = _as_fids(examples.fids)
@@ -173,10 +192,10 @@ class Table:
             self._layout,
             self._policies,
             fids,
-            examples.offsets,
-            _NO_VALUES if examples.values is None else examples.values,
+            np.ascontiguousarray(examples.offsets),
+            _NO_VALUES if examples.values is None else np.ascontiguousarray(examples.values),
             np.ascontiguousarray(examples.inputs).reshape(-1),
-            examples.labels,
+            np.ascontiguousarray(examples.labels),
             words,
             spec.optimizer.kind,
             hyper,
@@ -273,13 +292,44 @@ class Table:
         return TableDelta(fids, last_seen_s, weights, state, removed)
 
     def apply(self, change: TableDelta) -> None:
-        """Take over what another table sealed or exported: removals, then rows in full."""
+        """Take over what another table sealed or exported: removals, then rows in full.
+
+        Raises ShapeError where it is of a table of another shape; then nothing has changed.
+        """
+        self.check_change(change)
         self.remove(change.removed)
-        state = change.state if self._with_state else np.empty(0, dtype=np.float32)
+        state = change.state if self._with_state else _NO_VALUES
         self.upsert(change.fids, change.weights, state, change.last_seen_s)
 
+    def check_change(self, change: TableDelta) -> None:
+        """Refuse a change that this table could not take over: ShapeError."""
+        _as_fids(change.removed)
+        state = change.state if self._with_state else np.empty((change.fids.size, 0), np.float32)
+        self._check_rows(change.fids, change.weights, state, change.last_seen_s)
+
+    def _check_rows(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
+        n = _as_fids(fids).size
+        for what, array, width in (
+            ("weights", weights, self._layout.width),
+            ("state", state, self._layout.state_width),
+        ):
+            if array.shape != (n, width) or array.dtype != np.float32:
+                raise ShapeError(
+                    f"table {self.spec.name!r}: {what} of {n} rows must be float32[{n}, {width}], "
+                    f"not {array.dtype}{list(array.shape)}; was its width or optimizer changed?"
+                )
+        if last_seen_s.shape != (n,) or last_seen_s.dtype != np.uint32:
+            raise ShapeError(f"table {self.spec.name!r}: last_seen_s must be uint32[{n}]")
+
     def upsert(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
-        """Write whole rows: weights float32[n, width], state float32[n, state_width] or empty."""
+        """Write whole rows: weights float32[n, width], state float32[n, state_width].
+
+        Without optimizer state, state is empty. Raises ShapeError, TableFullError; then nothing has
+        changed.
+        """
+        if state.size == 0 and self._layout.state_width == 0:
+            state = state.reshape(fids.size, 0)
+        self._check_rows(fids, weights, state, last_seen_s)
         fids = _as_fids(fids)
         if len(self) + fids.size > self._capacity_rows:
             missing = fids.size - int(np.count_nonzero(self.contains(fids)))
@@ -290,7 +340,7 @@ class Table:
             self._arrays,
             self._layout,
             fids,
-            last_seen_s,
+            np.ascontiguousarray(last_seen_s),
             np.ascontiguousarray(weights).reshape(-1),
             np.ascontiguousarray(state).reshape(-1),
             self._epoch,
@@ -334,10 +384,12 @@ class Table:
 
 def _reserve_arrays(stride: int, capacity_rows: int) -> TableArrays:
     rows_memory = reserve(capacity_rows * stride * _WORD_BYTES)
-    index_memory = reserve(index.lines_for(capacity_rows, _FIRST_LINES) * _LINE_BYTES)
+    index_bytes, stash_at = index.index_bytes(capacity_rows)
+    index_memory = reserve(index_bytes)
     counters: I64 = np.zeros(index.COUNTERS, dtype=np.int64)
-    counters[index.N_LINES] = _FIRST_LINES
-    counters[index.LOW_MASK] = _FIRST_LINES - 1
+    counters[index.N_LINES] = index.FIRST_LINES
+    counters[index.LOW_MASK] = index.FIRST_LINES - 1
+    counters[index.STASH_AT] = stash_at
     counters[index.FREE_HEAD] = -1
     return TableArrays(
         words=rows_memory.view(np.float32),
@@ -352,7 +404,7 @@ def _reserve_arrays(stride: int, capacity_rows: int) -> TableArrays:
 
 def _scratch() -> tuple[U64, I64]:
     """What one call of a batched kernel works in; its own, so that pulls may run side by side."""
-    return np.empty(lookup.RING, dtype=np.uint64), np.empty(lookup.RING, dtype=np.int64)
+    return np.empty(lookup.RING, dtype=np.uint64), np.empty(lookup.FOUND, dtype=np.int64)
 
 
 def _as_fids(fids: U64) -> U64:
