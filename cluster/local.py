@@ -157,6 +157,8 @@ class LocalRun:
         self._seal()
         try:
             for chunks in self._passes():
+                if stop.is_set():
+                    break
                 self._learn_from(chunks, stop)
         finally:
             self._seal()
@@ -228,6 +230,8 @@ class LocalRun:
         prepared = prepare(chunks, self._plan.examples, self._guard, self._clock)
         with Prefetcher(prepared, depth=self._plan.train.prefetch_batches) as batches:
             for batch in batches:
+                if stop.is_set():
+                    return
                 with self._shards_lock:
                     learned = self._trainer.learn(batch)
                 now_s = self._clock.monotonic_s()
@@ -237,8 +241,6 @@ class LocalRun:
                 if self._on_progress is not None and now_s - self._told_s >= _PROGRESS_INTERVAL_S:
                     self._told_s = now_s
                     self._on_progress(self.progress())
-                if stop.is_set():
-                    return
 
     def _seal(self) -> None:
         """End the epoch of every shard and hand the blocks to the replicas."""

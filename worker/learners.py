@@ -13,7 +13,7 @@ from model.lookup import LookupBuilder
 from model.loss import sigmoid
 from model.models.linear import LINEAR
 from ps.errors import NonFiniteGradientError
-from ps.messages import LogisticExamples, RowGradients
+from ps.messages import LogisticExamples, Push, RowGradients
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class BatchLearner:
         rows = self._client.pull({table: lookup.fids for table, lookup in lookups.items()})
         logits = self._model.forward(Inputs(batch, lookups, rows, self._client.pull_dense()))
         if not np.isfinite(logits).all():
-            self._skip(batch, generation)
-            return Learned(None, "the model's output is not finite")
+            return self._drop(batch, generation, "the model's output is not finite")
         probabilities = sigmoid(logits)
         gradients = self._model.backward(probabilities - _labels(batch))
         try:
@@ -84,13 +83,16 @@ class BatchLearner:
                 dense=gradients.dense,
             )
         except NonFiniteGradientError as error:
-            self._skip(batch, generation)
-            return Learned(None, f"gradient for {error.where} is not finite")
+            return self._drop(batch, generation, f"gradient for {error.where} is not finite")
         return Learned(probabilities if receipt.applied else None)
 
-    def _skip(self, batch: Batch, generation: int) -> None:
-        """Move every shard's position past the batch without learning anything."""
-        self._client.push(
+    def _drop(self, batch: Batch, generation: int, reason: str) -> Learned:
+        """Learn nothing from the batch; one that had been applied before is no loss."""
+        return Learned(None, reason if self._skip(batch, generation) else None)
+
+    def _skip(self, batch: Batch, generation: int) -> bool:
+        """Move every shard's position past the batch; whether it was not there yet."""
+        receipt = self._client.push(
             _span(batch),
             event_ts_us=int(batch.event_ts_us.max(initial=0)),
             ingest_us=batch.ingest_us or 0,
@@ -98,6 +100,7 @@ class BatchLearner:
             rows={},
             dense={},
         )
+        return receipt.applied
 
 
 class ExampleLearner:
@@ -117,22 +120,27 @@ class ExampleLearner:
     def learn(self, batch: Batch, generation: int) -> Learned:
         """See Learner."""
         fids, offsets, values = flatten(batch, self._fields)
-        probabilities = self._shard.learn_logistic(
-            LogisticExamples(
-                span=_span(batch),
-                event_ts_us=int(batch.event_ts_us.max(initial=0)),
-                ingest_us=batch.ingest_us or 0,
-                generation=generation,
-                table=self._table,
-                dense=LINEAR,
-                fids=fids,
-                offsets=offsets,
-                values=values,
-                inputs=batch.dense,
-                labels=_labels(batch),
-            )
+        examples = LogisticExamples(
+            span=_span(batch),
+            event_ts_us=int(batch.event_ts_us.max(initial=0)),
+            ingest_us=batch.ingest_us or 0,
+            generation=generation,
+            table=self._table,
+            dense=LINEAR,
+            fids=fids,
+            offsets=offsets,
+            values=values,
+            inputs=batch.dense,
+            labels=_labels(batch),
         )
-        return Learned(probabilities)
+        try:
+            return Learned(self._shard.learn_logistic(examples))
+        except NonFiniteGradientError as error:
+            receipt = self._shard.push(
+                Push(examples.span, examples.event_ts_us, examples.ingest_us, generation)
+            )
+            reason = f"{error.where} are not finite or too large"
+            return Learned(None, reason if receipt.applied else None)
 
 
 def _span(batch: Batch) -> Span:
