@@ -66,6 +66,7 @@ def test_a_transposed_gradient_is_read_by_its_meaning() -> None:
 
 def test_a_seal_names_what_moved_since_the_last() -> None:
     store = DenseStore(SPECS, seed=7)
+    assert list(store.seal()) == ["w", "b", "scalar"]  # where they start
     assert store.seal() == {}
     store.apply({"b": np.ones(4, np.float32)})
     assert list(store.seal()) == ["b"]
@@ -75,6 +76,7 @@ def test_a_seal_names_what_moved_since_the_last() -> None:
 
 def test_an_export_leaves_what_moved_to_the_next_seal() -> None:
     store = DenseStore(SPECS, seed=7)
+    store.seal()
     store.apply({"b": np.ones(4, np.float32)})
     store.export()
     assert list(store.seal()) == ["b"]
