@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from cluster.cli.exits import EXIT_CODES
+from cluster.cli.job import job_app
+from cluster.cli.predict import predict
 from cluster.cli.serve import serve
 from cluster.cli.train import train
 
@@ -21,6 +23,8 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(serve)
+app.command()(predict)
+app.add_typer(job_app, name="job")
 
 
 def _show_version(wanted: bool) -> None:
