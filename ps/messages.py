@@ -49,6 +49,7 @@ class LogisticExamples:
 
     fids: uint64[m], the examples' one after another; offsets: int64[n + 1], where each begins.
     values: float32[m] by which the weights are multiplied, None where all are 1.
+    distinct: no example has the same fid twice; what is known of the features, not looked for.
     inputs: float32[n, k] dense inputs of the variable `dense`, float32[1 + k], bias first.
     labels: float32[n] of 0 or 1. span to generation: as in Push.
     """
@@ -64,6 +65,7 @@ class LogisticExamples:
     values: F32 | None
     inputs: F32
     labels: F32
+    distinct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,10 @@ class ExampleLearner:
             )
         self._table = tables[0]
         self._fields = layout.fields
+        # One fid a field, and a slot of its own for each: no example can have a fid twice.
+        self._distinct = all(field.pooling is None for field in layout.fields) and len(
+            {field.slot for field in layout.fields}
+        ) == len(layout.fields)
         self._shard = shard
 
     def learn(self, batch: Batch, generation: int) -> Learned:

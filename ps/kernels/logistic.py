@@ -17,9 +17,10 @@ from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
 from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
 from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
-from ps.kernels.optimize import apply_gradient
+from ps.kernels.optimize import apply_gradient, ftrl_step
 from ps.kernels.policy import SlotPolicies
 from ps.kernels.push import admitted_row, update_row
+from ps.kernels.rows import touch
 
 _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
@@ -30,6 +31,51 @@ def _sigmoid(logit: np.float32) -> np.float32:
     """1 / (1 + exp(-logit)) without overflow."""
     small = np.float32(math.exp(-abs(logit)))
     return np.float32((_ONE if logit >= _ZERO else small) / (_ONE + small))
+
+
+@inlined
+def _ftrl_rows(
+    t: TableArrays,
+    layout: RowLayout,
+    policies: SlotPolicies,
+    rows: I64,
+    n: Int,
+    error: np.float32,
+    now_s: Int,
+    epoch: np.uint32,
+    columns: F32,
+) -> None:
+    """One FTRL step on n different rows with one gradient, as update_row does to each.
+
+    Through columns (float32[3 * n] or more) of weights, z and n, where the step is done eight or
+    sixteen rows at a time: square roots and divisions are most of what learning costs.
+    """
+    for i in range(n):
+        at = load(rows, i) * layout.stride
+        store(columns, i, load(t.words, at + WEIGHTS_AT))
+        store(columns, n + i, load(t.words, at + layout.state_at))
+        store(columns, 2 * n + i, load(t.words, at + layout.state_at + 1))
+    for i in range(n):
+        weight, z, squares = ftrl_step(
+            load(columns, i),
+            load(columns, n + i),
+            load(columns, 2 * n + i),
+            error,
+            policies.hyper,
+            0,
+        )
+        store(columns, i, weight)
+        store(columns, n + i, z)
+        store(columns, 2 * n + i, squares)
+    for i in range(n):
+        row = load(rows, i)
+        at = row * layout.stride
+        touch(t, layout, row, epoch)
+        seen = load(t.meta, at + layout.last_seen_at)
+        store(t.meta, at + layout.last_seen_at, np.uint32(max(np.int64(seen), now_s)))
+        store(t.words, at + WEIGHTS_AT, load(columns, i))
+        store(t.words, at + layout.state_at, load(columns, n + i))
+        store(t.words, at + layout.state_at + 1, load(columns, 2 * n + i))
 
 
 @kernel
@@ -54,6 +100,8 @@ def learn_logistic(
     mixed: U64,
     found: I64,
     rows: I64,
+    columns: F32,
+    distinct: bool,
     probabilities: F32,
 ) -> None:
     """Predict, then learn, example by example; probabilities (float32[n]) are from before learning.
@@ -61,7 +109,9 @@ def learn_logistic(
     fids: uint64[m], the examples' one after another, example i at offsets[i]:offsets[i + 1].
     values: float32[m], or empty where all are 1. inputs: float32[n * k] dense inputs.
     dense_words: bias, k weights, then their optimizer state; dense_grads: float32[1 + k], scratch.
-    rows: int64[longest example], scratch. removed has room for m more fids.
+    rows: int64[longest example], columns: float32[3 * longest], scratch. distinct: no example has a
+    fid twice, values are all 1, and one FTRL-Proximal serves all slots: examples then take a faster
+    path to the same bits. removed has room for m more fids.
     """
     n = labels.shape[0]
     k = dense_grads.shape[0] - 1
@@ -74,6 +124,7 @@ def learn_logistic(
     grad = dense_grads[:1]
     for example in range(n):
         begin, end = load(offsets, example), load(offsets, example + 1)
+        missing: Int = 0
         logit = load(dense_words, 0)
         for j in range(k):
             logit += load(dense_words, 1 + j) * load(inputs, example * k + j)
@@ -88,6 +139,7 @@ def learn_logistic(
                 fid = load(fids, i)
                 row = find(t, key_stride, fid, mix64(fid))
             store(rows, i - begin, row)
+            missing += row < 0
             if row >= 0:
                 weight = load(t.words, row * layout.stride + WEIGHTS_AT)
                 logit += weight * load(values, i) if weighted else weight
@@ -98,7 +150,10 @@ def learn_logistic(
             # Infinite logits of both signs met: a NaN teaches nothing and must reach no row.
             continue
         error = probability - load(labels, example)
-        for i in range(begin, end):
+        side_by_side = distinct and missing == 0
+        if side_by_side:
+            _ftrl_rows(t, layout, policies, rows, end - begin, error, now_s, epoch, columns)
+        for i in range(end if side_by_side else begin, end):
             fid = load(fids, i)
             row = load(rows, i - begin)
             if row >= 0 and load(t.keys, row * key_stride) != fid:

@@ -188,6 +188,24 @@ def _ftrl_accumulate(
 
 
 @inlined
+def ftrl_step(
+    weight: np.float32,
+    z: np.float32,
+    n: np.float32,
+    gradient: np.float32,
+    hyper: np.ndarray,
+    h_at: Int,
+) -> tuple[np.float32, np.float32, np.float32]:
+    """One coordinate's new (weight, z, n)."""
+    alpha = load(hyper, h_at)
+    z, n = _ftrl_accumulate(weight, z, n, gradient, alpha)
+    denominator = (load(hyper, h_at + 1) + math.sqrt(n)) / alpha + load(hyper, h_at + 3)
+    size = max(abs(z) - load(hyper, h_at + 2), _ZERO) / denominator
+    # 0 - size, not -size: a pruned weight is +0
+    return _ZERO - size if z > _ZERO else size, z, n
+
+
+@inlined
 def _ftrl_proximal(
     words: np.ndarray,
     w_at: Int,
@@ -200,23 +218,18 @@ def _ftrl_proximal(
 ) -> None:
     """State: z, then n, one of each a coordinate."""
     n_at = s_at + width
-    alpha = load(hyper, h_at)
-    beta = load(hyper, h_at + 1)
-    l1 = load(hyper, h_at + 2)
-    l2 = load(hyper, h_at + 3)
     for i in range(width):
-        z, n = _ftrl_accumulate(
+        weight, z, n = ftrl_step(
             load(words, w_at + i),
             load(words, s_at + i),
             load(words, n_at + i),
             load(grads, g_at + i),
-            alpha,
+            hyper,
+            h_at,
         )
+        store(words, w_at + i, weight)
         store(words, s_at + i, z)
         store(words, n_at + i, n)
-        size = max(abs(z) - l1, _ZERO) / ((beta + math.sqrt(n)) / alpha + l2)
-        # 0 - size, not -size: a pruned weight is +0
-        store(words, w_at + i, _ZERO - size if z > _ZERO else size)
 
 
 @inlined

@@ -12,6 +12,7 @@ from ps.block import TableDelta
 from ps.errors import ShapeError, TableFullError
 from ps.kernels import delta, expire, index, layout, logistic, lookup, pull, push
 from ps.kernels.layout import WEIGHTS_AT, TableArrays
+from ps.kernels.optimize import FTRL_PROXIMAL, HYPER_WIDTH
 from ps.messages import TableStats
 from ps.table.memory import reserve
 from ps.table.policies import slot_policies
@@ -208,9 +209,20 @@ class Table:
             mixed,
             found,
             np.empty(longest, dtype=np.int64),
+            np.empty(3 * longest, dtype=np.float32),
+            self._can_step_side_by_side(examples),
             probabilities,
         )
         return probabilities
+
+    def _can_step_side_by_side(self, examples: LogisticExamples) -> bool:
+        """Whether ps.kernels.logistic may take its faster path."""
+        return (
+            examples.distinct
+            and examples.values is None
+            and self.spec.optimizer.kind == FTRL_PROXIMAL
+            and self._policies.hyper.size == HYPER_WIDTH
+        )
 
     def expire(self, *, now_s: int, budget_rows: int) -> int:
         """Look at budget_rows rows and free those past their time to live; how many went."""
