@@ -139,7 +139,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(chosen=chosen, now_s=seconds)
     def upsert(self, chosen: list[int], now_s: int) -> None:
-        weights = np.arange(len(chosen) * WIDTH, dtype=np.float32).reshape(-1, WIDTH) / 8
+        weights = np.arange(len(chosen) * WIDTH, dtype=np.float32).reshape(-1, WIDTH)
         times = np.full(len(chosen), now_s, dtype=np.uint32)
         self.table.upsert(fids_of(chosen), weights, np.empty((len(chosen), 0), np.float32), times)
         self.rows.update({fid: ModelRow(w, now_s) for fid, w in zip(chosen, weights, strict=True)})
