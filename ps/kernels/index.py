@@ -81,22 +81,34 @@ def tag_of(mixed: np.uint64) -> np.uint16:
 
 
 @inlined
-def _address(bits: Int, t: TableArrays) -> Int:
-    low: Int = load(t.counters, LOW_MASK)
+def first_bits(mixed: np.uint64) -> Int:
+    """The hash bits that choose the line a key prefers."""
+    return np.int64(mixed & _LOW_32)
+
+
+@inlined
+def second_bits(mixed: np.uint64) -> Int:
+    """The hash bits that choose the line a key goes to when its first is full."""
+    return np.int64((mixed * _SECOND) >> _SHIFT_32)
+
+
+@inlined
+def address(bits: Int, low: Int, lines: Int) -> Int:
+    """The line that hash bits stand for (Litwin 1980); low: counters[LOW_MASK]."""
     line = bits & (2 * low + 1)
-    return line if line < load(t.counters, N_LINES) else bits & low
+    return line if line < lines else bits & low
 
 
 @inlined
 def first_line(mixed: np.uint64, t: TableArrays) -> Int:
     """The line a key prefers."""
-    return _address(np.int64(mixed & _LOW_32), t)
+    return address(first_bits(mixed), load(t.counters, LOW_MASK), load(t.counters, N_LINES))
 
 
 @inlined
 def second_line(mixed: np.uint64, t: TableArrays) -> Int:
     """The line a key goes to when its first is full."""
-    return _address(np.int64((mixed * _SECOND) >> _SHIFT_32), t)
+    return address(second_bits(mixed), load(t.counters, LOW_MASK), load(t.counters, N_LINES))
 
 
 @inlined

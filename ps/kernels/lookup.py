@@ -16,13 +16,16 @@ from ps.arrays import I64, U64, Int
 from ps.kernels.hashing import mix64
 from ps.kernels.index import (
     ANY_PLACE,
+    LOW_MASK,
+    N_LINES,
     PLACES,
+    ROWS_AT,
     STASHED,
     TAGS_PER_LINE,
+    address,
     find,
-    first_line,
-    row_at,
-    second_line,
+    first_bits,
+    second_bits,
     tag_of,
 )
 from ps.kernels.intrinsics import (
@@ -41,10 +44,13 @@ GROUP = 32
 # Scratch entries: the four groups under way, in a ring.
 RING = 4 * GROUP
 _WRAP = RING - 1
-# Behind the ring in found: two lists of fids pending for their second lines, and their lengths.
-_PENDING_AT = RING
-_PENDING_COUNT = RING + 2 * GROUP
-FOUND = RING + 2 * GROUP + 2
+# In found: the ring of row numbers, then those of first and second lines (where their tags begin),
+# then two lists of entries pending for their second lines, and the lengths of these.
+_FIRST_AT = RING
+_SECOND_AT = 2 * RING
+_PENDING_AT = 3 * RING
+_PENDING_COUNT = _PENDING_AT + 2 * GROUP
+FOUND = _PENDING_COUNT + 2
 _NO_PLACE = 1 << PLACES
 STAGES = 4
 _WORDS_PER_LINE = 16
@@ -61,11 +67,18 @@ def _prefetch_rest(t: TableArrays, stride: Int, reach: Int, row: Int) -> None:
 
 
 @inlined
-def _hash_group(t: TableArrays, fids: U64, begin: Int, end: Int, mixed: U64) -> None:
-    for i in range(begin, end):
-        bits = mix64(load(fids, i))
-        store(mixed, i & _WRAP, bits)
-        prefetch_line(t.tags, first_line(bits, t) * TAGS_PER_LINE)
+def _hash_group(t: TableArrays, fids: U64, begin: Int, end: Int, mixed: U64, found: I64) -> None:
+    """Stage 1. The first loop has nothing but arithmetic in it, so it runs eight fids at a time."""
+    at = begin & _WRAP
+    low = load(t.counters, LOW_MASK)
+    lines = load(t.counters, N_LINES)
+    for k in range(end - begin):
+        bits = mix64(load(fids, begin + k))
+        store(mixed, at + k, bits)
+        store(found, _FIRST_AT + at + k, address(first_bits(bits), low, lines) * TAGS_PER_LINE)
+        store(found, _SECOND_AT + at + k, address(second_bits(bits), low, lines) * TAGS_PER_LINE)
+    for k in range(at, at + end - begin):
+        prefetch_line(t.tags, load(found, _FIRST_AT + k))
 
 
 @inlined
@@ -76,18 +89,17 @@ def _match_first_lines(
     half = (begin // GROUP) & 1
     pending_at = _PENDING_AT + half * GROUP
     pending = np.int64(0)
-    for i in range(begin, end):
-        bits = load(mixed, i & _WRAP)
-        line = first_line(bits, t)
-        mask = match_tags(t.tags, line * TAGS_PER_LINE, tag_of(bits)) & ANY_PLACE
+    at = begin & _WRAP
+    for k in range(at, at + end - begin):
+        line = load(found, _FIRST_AT + k)
+        mask = match_tags(t.tags, line, tag_of(load(mixed, k))) & ANY_PLACE
         hit = mask != 0
         # Without a match, the place after the last: 4 unused bytes, always 0.
-        row = row_at(t, line, lowest_bit(mask | _NO_PLACE))
-        second = second_line(bits, t) * TAGS_PER_LINE
-        prefetch_either(hit, t.words, row * stride, t.tags, second)
+        row = np.int64(load(t.rows, line // 2 + ROWS_AT + lowest_bit(mask | _NO_PLACE)))
+        prefetch_either(hit, t.words, row * stride, t.tags, load(found, _SECOND_AT + k))
         _prefetch_rest(t, stride, reach, row)
-        store(found, i & _WRAP, row if hit else np.int64(-1))
-        store(found, pending_at + pending, np.int64(i))
+        store(found, k, row if hit else np.int64(-1))
+        store(found, pending_at + pending, np.int64(k))
         pending += not hit
     store(found, _PENDING_COUNT + half, pending)
 
@@ -100,15 +112,14 @@ def _match_second_lines(
     half = (begin // GROUP) & 1
     pending_at = _PENDING_AT + half * GROUP
     for at in range(pending_at, pending_at + load(found, _PENDING_COUNT + half)):
-        i = load(found, at)
-        bits = load(mixed, i & _WRAP)
-        line = second_line(bits, t)
-        mask = match_tags(t.tags, line * TAGS_PER_LINE, tag_of(bits)) & ANY_PLACE
+        k = load(found, at)
+        line = load(found, _SECOND_AT + k)
+        mask = match_tags(t.tags, line, tag_of(load(mixed, k))) & ANY_PLACE
         if mask != 0:
-            row = row_at(t, line, lowest_bit(mask))
+            row = np.int64(load(t.rows, line // 2 + ROWS_AT + lowest_bit(mask)))
             prefetch_line(t.words, row * stride)
             _prefetch_rest(t, stride, reach, row)
-            store(found, i & _WRAP, row)
+            store(found, k, row)
 
 
 @inlined
@@ -128,7 +139,7 @@ def advance(
     """
     n = fids.shape[0]
     if group < groups:
-        _hash_group(t, fids, group * GROUP, min(n, (group + 1) * GROUP), mixed)
+        _hash_group(t, fids, group * GROUP, min(n, (group + 1) * GROUP), mixed, found)
     if 1 <= group <= groups:
         _match_first_lines(
             t, stride, reach, (group - 1) * GROUP, min(n, group * GROUP), mixed, found
