@@ -1,0 +1,59 @@
+# Everything works on a fresh checkout with only Python 3.11+ and make: the first target that needs
+# .venv makes it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_BENCH := $(VENV)/.installed-bench
+
+.PHONY: help demo test check format stubs bench quality clean
+
+help:
+	@echo "make demo     a model that learns from a stream and answers over gRPC, in about a minute"
+	@echo "make test     all tests"
+	@echo "make check    lint, format, types, import order, generated stubs"
+	@echo "make bench    the benchmarks: table, train, quality (benchmarks/)"
+	@echo "make format   let ruff mend what it can"
+	@echo "make stubs    compile proto/ into the committed stubs"
+	@echo "make clean    remove .venv, caches and runs"
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Trilith needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(INSTALLED_BENCH): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/trilith demo --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_stubs.py --check
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+stubs: $(INSTALLED)
+	$(BIN)/python scripts/generate_stubs.py
+
+bench: $(INSTALLED_BENCH)
+	$(BIN)/python -m benchmarks.table --json runs/bench/table.json
+	$(BIN)/python -m benchmarks.train --json runs/bench/train.json
+	$(BIN)/python -m benchmarks.quality --json runs/bench/quality.json
+
+clean:
+	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
