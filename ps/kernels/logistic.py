@@ -12,7 +12,7 @@ import numpy as np
 
 from ps.arrays import F32, I64, U64, Int
 from ps.kernels.hashing import mix64
-from ps.kernels.index import find
+from ps.kernels.index import EVICTED, find
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
 from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
@@ -124,7 +124,8 @@ def learn_logistic(
     grad = dense_grads[:1]
     for example in range(n):
         begin, end = load(offsets, example), load(offsets, example + 1)
-        missing: Int = 0
+        evicted = t.counters[EVICTED]
+        n_rows = np.int64(0)
         logit = load(dense_words, 0)
         for j in range(k):
             logit += load(dense_words, 1 + j) * load(inputs, example * k + j)
@@ -135,35 +136,12 @@ def learn_logistic(
                 ready = np.int64(max(0, step - STAGES + 1)) * GROUP
             row = verified_row(t, key_stride, fids, i, mixed, found)
             if row < 0:
-                # An earlier example may have made it since its group was looked up.
                 fid = load(fids, i)
-                row = find(t, key_stride, fid, mix64(fid))
-            store(rows, i - begin, row)
-            missing += row < 0
-            if row >= 0:
-                weight = load(t.words, row * layout.stride + WEIGHTS_AT)
-                logit += weight * load(values, i) if weighted else weight
-        probability = _sigmoid(logit)
-        store(probabilities, example, probability)
-
-        if probability != probability:
-            # Infinite logits of both signs met: a NaN teaches nothing and must reach no row.
-            continue
-        error = probability - load(labels, example)
-        side_by_side = distinct and missing == 0
-        if side_by_side:
-            _ftrl_rows(t, layout, policies, rows, end - begin, error, now_s, epoch, columns)
-        for i in range(end if side_by_side else begin, end):
-            fid = load(fids, i)
-            row = load(rows, i - begin)
-            if row >= 0 and load(t.keys, row * key_stride) != fid:
-                # Evicted for an earlier fid of this example, which lives there now.
-                row = -1
-            if row < 0:
                 bits = mix64(fid)
-                # The same fid twice in one example: the first has made the row.
+                # An earlier example may have made it since its group was looked up.
                 row = find(t, key_stride, fid, bits)
                 if row < 0:
+                    # A new row weighs nothing yet, so making it now does not touch the prediction.
                     row = admitted_row(
                         t,
                         layout,
@@ -175,9 +153,33 @@ def learn_logistic(
                         capacity_rows,
                         removed,
                     )
+            store(rows, n_rows, row)
+            # Side by side only the rows that are there; else one for every fid.
+            n_rows += row >= 0 or not distinct
+            if row >= 0:
+                weight = load(t.words, row * layout.stride + WEIGHTS_AT)
+                logit += weight * load(values, i) if weighted else weight
+        probability = _sigmoid(logit)
+        store(probabilities, example, probability)
+
+        if probability != probability:
+            # Infinite logits of both signs met: a NaN teaches nothing and must reach no row.
+            continue
+        error = probability - load(labels, example)
+        one_by_one = not distinct
+        if t.counters[EVICTED] != evicted:
+            # Some row may have gone to make room for a later fid of the same example.
+            one_by_one = True
+            for i in range(begin, end):
+                fid = load(fids, i)
+                store(rows, i - begin, find(t, key_stride, fid, mix64(fid)))
+        if not one_by_one:
+            _ftrl_rows(t, layout, policies, rows, n_rows, error, now_s, epoch, columns)
+        for i in range(begin, end if one_by_one else begin):
+            row = load(rows, i - begin)
             if row >= 0:
                 store(grad, 0, error * load(values, i) if weighted else error)
-                update_row(t, layout, policies, row, fid, grad, 0, now_s, epoch)
+                update_row(t, layout, policies, row, load(fids, i), grad, 0, now_s, epoch)
         store(dense_grads, 0, error)
         for j in range(k):
             store(dense_grads, 1 + j, error * load(inputs, example * k + j))
