@@ -149,6 +149,7 @@ def learn_logistic(
                         fid,
                         bits,
                         1,
+                        now_s,
                         salt + np.uint64(example),
                         capacity_rows,
                         removed,

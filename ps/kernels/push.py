@@ -51,11 +51,17 @@ def update_row(
 
 @inlined
 def create_row(
-    t: TableArrays, layout: RowLayout, policies: SlotPolicies, fid: np.uint64, mixed: np.uint64
+    t: TableArrays,
+    layout: RowLayout,
+    policies: SlotPolicies,
+    fid: np.uint64,
+    mixed: np.uint64,
+    now_s: Int,
 ) -> Int:
-    """A row for a fid that has none, with its initial weights and state."""
+    """A row for a fid that has none, with its initial weights and state, seen now."""
     row = take_row(t, layout, fid, mixed)
     at = row * layout.stride
+    store(t.meta, at + layout.last_seen_at, np.uint32(now_s))
     init_weights(
         policies.init_kind,
         t.words,
@@ -122,6 +128,7 @@ def admitted_row(
     fid: np.uint64,
     mixed: np.uint64,
     count: Int,
+    now_s: Int,
     salt: np.uint64,
     capacity_rows: Int,
     removed: U64,
@@ -146,7 +153,7 @@ def admitted_row(
     if t.counters[LIVE] >= capacity_rows:
         evict_one(t, layout, removed)
     t.counters[ADMITTED] += 1
-    return create_row(t, layout, policies, fid, mixed)
+    return create_row(t, layout, policies, fid, mixed, now_s)
 
 
 @kernel
@@ -177,6 +184,8 @@ def push_missing(
         row = find(t, layout.stride // 2, fid, mixed)
         if row < 0:
             count = np.int64(load(counts, i))
-            row = admitted_row(t, layout, policies, fid, mixed, count, salt, capacity_rows, removed)
+            row = admitted_row(
+                t, layout, policies, fid, mixed, count, now_s, salt, capacity_rows, removed
+            )
         if row >= 0:
             update_row(t, layout, policies, row, fid, grads, i * layout.width, now_s, epoch)
