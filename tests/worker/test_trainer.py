@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from ps.client import RoutingClient
@@ -48,7 +47,7 @@ def trainer_of(
 def with_rejected(good: EventChunk, *offsets: int) -> EventChunk:
     keep = ~np.isin(good.offsets, offsets)
     rejected = [Rejected("p", offset, "torn", "x") for offset in offsets]
-    rows = pa.array(np.flatnonzero(keep))
+    rows = np.flatnonzero(keep)
     return EventChunk(good.span, good.offsets[keep], good.columns.take(rows), rejected)
 
 
