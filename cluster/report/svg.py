@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cluster.report.scale import Axis
 
 WIDTH, HEIGHT = 620, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, WIDTH - 14, 16, HEIGHT - 46
+LEFT, RIGHT, TOP, BOTTOM = 72, WIDTH - 14, 16, HEIGHT - 46
 
 
 def element(name: str, content: str = "", **attributes: object) -> str:
@@ -58,11 +58,11 @@ def grid(x: Axis, y: Axis, x_label: str, y_label: str) -> str:
     parts.append(
         text(
             y_label,
-            14,
+            13,
             height,
             text_anchor="middle",
             class_="label",
-            transform=f"rotate(-90 14 {height:g})",
+            transform=f"rotate(-90 13 {height:g})",
         )
     )
     return "".join(parts)
