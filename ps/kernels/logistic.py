@@ -154,6 +154,9 @@ def learn_logistic(
                         capacity_rows,
                         removed,
                     )
+                    if row >= 0:
+                        # Readers learn of it even if nothing is learned in it.
+                        touch(t, layout, row, epoch)
             store(rows, n_rows, row)
             # Side by side only the rows that are there; else one for every fid.
             n_rows += row >= 0 or not distinct

@@ -61,7 +61,7 @@ def create_row(
     """A row for a fid that has none, with its initial weights and state, seen now."""
     row = take_row(t, layout, fid, mixed)
     at = row * layout.stride
-    store(t.meta, at + layout.last_seen_at, np.uint32(now_s))
+    store(t.meta, at + layout.last_seen_at, np.uint32(max(now_s, 0)))
     init_weights(
         policies.init_kind,
         t.words,

@@ -295,6 +295,47 @@ def test_a_new_fid_that_comes_often_fits_a_nearly_full_table() -> None:
         shard_of(capacity_rows=1).learn_logistic(Stream(12, size=50).examples(0, 50))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"slots": (SlotPolicy(1, admission=AdmitAfter(3)),)},
+        {"slots": (SlotPolicy(1, admission=AdmitWithProbability(0.4)),)},
+        {"slots": (SlotPolicy(1, learning_rate=0.05),)},
+        {"slots": (SlotPolicy(1, ttl_s=2),)},
+        {"capacity_rows": 60, "on_full": "evict"},
+        {"optimizer": Sgd(0.1)},
+    ],
+    ids=["plain", "counted", "drawn", "own rate", "expiring", "evicting", "sgd"],
+)
+def test_where_fids_differ_the_faster_path_gives_the_same_bytes(changes: dict[str, object]) -> None:
+    """Examples of up to forty fids, none of them twice in one."""
+    stream = Stream(16, longest=40, vocabulary=700)
+    for i in range(stream.size):
+        own = slice(int(stream.offsets[i]), int(stream.offsets[i + 1]))
+        # Further apart than the vocabulary is wide, where one comes twice.
+        stream.fids[own] += np.uint64(1_000) * np.arange(own.stop - own.start, dtype=np.uint64) % 7
+        _, first = np.unique(stream.fids[own], return_index=True)
+        again = np.setdiff1d(np.arange(own.stop - own.start), first)
+        stream.fids[own][again] = fids_of(range(10_000, 10_000 + len(again)), slot=1)
+    shards = [shard_of(**changes) for _ in range(2)]
+    found = []
+    for shard, distinct in zip(shards, (False, True), strict=True):
+        parts = []
+        for begin in range(0, stream.size, 64):
+            end = min(begin + 64, stream.size)
+            examples = stream.examples(
+                begin, end, values=False, event_ts_us=(begin // 64) * 1_000_000
+            )
+            learned = shard.learn_logistic(replace(examples, distinct=distinct))
+            assert learned is not None
+            parts.append(learned)
+        found.append(np.concatenate(parts))
+    assert found[0].tobytes() == found[1].tobytes()
+    assert shards[0].digest() == shards[1].digest()
+    assert len(shards[0].table("t")) > 0
+
+
 WRONG: dict[str, tuple[Callable[[LogisticExamples], LogisticExamples], type[PsError]]] = {
     "table": (lambda e: replace(e, table="x"), UnknownTableError),
     "dense": (lambda e: replace(e, dense="x"), ShapeError),
@@ -376,6 +417,9 @@ def test_a_prediction_that_is_not_a_number_teaches_nothing() -> None:
     assert np.isfinite(shard.pull_dense()["linear"]).all()
     assert not shard.table("t").pull(fids_of([1])).any()
     assert shard.positions() == {"p": 2}
+    reader = Shard(shard.spec)
+    reader.apply(shard.seal(0))
+    assert reader.digest() == shard.digest()
 
 
 def test_only_rows_of_one_weight_from_zero_will_do() -> None:

@@ -214,6 +214,10 @@ def test_time_that_runs_backwards_makes_no_row_older() -> None:
     assert row.last_seen_s == 100
     assert row.weights.tolist() == [4.0]
     assert table.inspect(2) is None
+    table.push(gradients(fids_of([3])), now_s=-7)
+    before_time = table.inspect(3)
+    assert before_time is not None
+    assert before_time.last_seen_s == 0
 
 
 def strided(values: np.ndarray) -> np.ndarray:
