@@ -17,8 +17,8 @@ def serve(job_file: JobFile, quiet: Quiet = False) -> None:
     """Learn from a job's stream and serve what was learned, until Ctrl-C or SIGTERM.
 
     The replicas listen where the job file says (serve.listen) and answer once the first block has
-    arrived. After the end of the stream they go on serving. Stopping is orderly: calls under way are
-    finished, then it ends with exit code 0.
+    arrived. They go on serving after the end of the stream, and where the source breaks off, which
+    ends with exit code 3. Stopping is orderly: calls under way are finished, then it ends with 0.
 
     \b
     Examples:
@@ -35,6 +35,7 @@ def _serve(job_file: Path, quiet: bool) -> None:
     from cluster.cli.signals import StopOnSignal
     from cluster.local import LocalRun
     from ps.clock import SystemClock
+    from worker.errors import SourceError
 
     plan = planned(job_file)
     with StopOnSignal() as signals, reporting(plan.name, quiet=quiet) as reporter:
@@ -42,6 +43,12 @@ def _serve(job_file: Path, quiet: bool) -> None:
         with LocalRun(plan, clock=SystemClock(), serve=True, on_progress=reporter.progress) as run:
             run.start_servers()
             reporter.say(f"serving {plan.name} on {', '.join(run.addresses)}; Ctrl-C stops")
-            run.run(signals.stop, hold=True)
-            reporter.say("stopping: finishing the calls under way")
+            try:
+                run.run(signals.stop, hold=True)
+            except SourceError as error:
+                reporter.say(f"{error}; serving what was learned until then")
+                signals.stop.wait()
+                raise
+            finally:
+                reporter.say("stopping: finishing the calls under way")
     typer.echo(f"{plan.name}: stopped", err=True)

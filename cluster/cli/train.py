@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.cli.exits import exit_codes
+
+if TYPE_CHECKING:
+    import threading
+
+    from cluster.local import LocalRun
+    from cluster.progress import RunProgress
+    from worker.errors import SourceError
 
 JobFile = Annotated[
     Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)
@@ -65,11 +72,23 @@ def _train(
             with LocalRun(
                 plan, clock=SystemClock(), serve=False, on_progress=reporter.progress
             ) as run:
-                progress = run.run(signals.stop)
+                progress, failure = _learn(run, signals.stop)
                 found = outcome(plan.name, progress, run.metrics, run.digest() if digest else None)
         if json_file is not None:
             write_json(json_file, found)
         console = Console()
         for table in (outcome_table(found), *group_tables(found)):
             console.print(table)
+        if failure is not None:
+            raise failure
         return signals.exit_code
+
+
+def _learn(run: LocalRun, stop: threading.Event) -> tuple[RunProgress, SourceError | None]:
+    """Run; where the source breaks off, what was learned until then still counts for something."""
+    from worker.errors import SourceError
+
+    try:
+        return run.run(stop), None
+    except SourceError as error:
+        return run.progress(), error

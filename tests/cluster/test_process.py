@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import signal
@@ -97,6 +98,26 @@ def test_serve_answers_until_it_is_stopped(
     assert code == 0
     assert "small: stopped" in err
     assert "Traceback" not in err
+
+
+def test_serve_outlives_a_source_that_breaks_off(start: type[Process], tmp_path: Path) -> None:
+    rows = "".join(f"u{i % 7},{i % 2}\n" for i in range(5_000))
+    whole = gzip.compress(f"user,clicked\n{rows}".encode())
+    (tmp_path / "clicks.csv.gz").write_bytes(whole[:-20])
+    job = write_job(
+        tmp_path,
+        source={"format": "csv", "path": "clicks.csv.gz"},
+        label={"column": "clicked"},
+        features=[{"name": "user", "kind": "categorical"}],
+    )
+    process = start("serve", job, "--quiet")
+    target = process.wait_for(r"serving small on (\S+:\d+)")[1]
+    process.wait_for("serving what was learned until then")
+    with PredictClient(target, timeout_s=60.0) as client:
+        assert len(client.predict({}, [{"user": "u1"}]).probabilities) == 1
+    code, _, err = process.end(signal.SIGTERM)
+    assert code == 3
+    assert "clicks.csv.gz" in err
 
 
 def test_an_interrupted_training_says_how_far_it_came(start: type[Process], tmp_path: Path) -> None:
