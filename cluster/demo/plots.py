@@ -87,7 +87,7 @@ def _rows_plot(history: Sequence[RunProgress]) -> Plot:
     expired = Series("expired", times, [p.rows_expired for p in history], 1)
     return Plot(
         "Rows: live, admitted, expired",
-        "New ids are admitted at their second sight, old ones expire half an hour of event time "
+        "New users get a row at their second sight; users and items lose it half an hour of event time "
         "after their last. The table stays as large as the world it describes.",
         line_chart(
             LineChart(
