@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cluster.plan import Plan
+    from model.batch import Batch
     from ps.arrays import I64, U64
     from ps.block import Block
     from ps.clock import Clock
     from ps.table import TableSpec
     from worker.events import EventChunk
-    from worker.learners import Learner
+    from worker.learners import Learned, Learner
     from worker.trainer import BatchObserver
 
 _US = 1_000_000
@@ -71,6 +72,19 @@ class _Serving:
         self.follower = Follower(self.replica, log, poll_s=_POLL_S)
         predictor = Predictor(plan.examples.features, plan.make_model, self.replica, clock)
         self.server = PredictServer(predictor, clock, plan.serve.servers[number])
+
+
+class _Locked:
+    """A learner that holds the shards' lock while it learns, and no longer: observers may wait."""
+
+    def __init__(self, learner: Learner, lock: threading.Lock) -> None:
+        self._learner = learner
+        self._lock = lock
+
+    def learn(self, batch: Batch, generation: int) -> Learned:
+        """See Learner."""
+        with self._lock:
+            return self._learner.learn(batch, generation)
 
 
 class LocalRun:
@@ -104,7 +118,7 @@ class LocalRun:
         )
         self.metrics = ProgressiveMetrics(plan.train.metrics)
         self._trainer = Trainer(
-            self._learner(),
+            _Locked(self._learner(), self._shards_lock),
             self.metrics,
             Quarantine(plan.train.quarantine),
             on_batch=on_batch,
@@ -232,8 +246,7 @@ class LocalRun:
             for batch in batches:
                 if stop.is_set():
                     return
-                with self._shards_lock:
-                    learned = self._trainer.learn(batch)
+                learned = self._trainer.learn(batch)
                 now_s = self._clock.monotonic_s()
                 self._rate.add(learned, now_s)
                 if now_s - self._sealed_s >= self._plan.serve.sync_interval_s:

@@ -11,7 +11,7 @@ from model.batch import Batch, FidColumn
 from ps.client import RoutingClient
 from ps.shard import Shard
 from ps.stream import Span
-from ps.table import Table
+from serving.table_store import TableStore
 from worker.learners import BatchLearner, ExampleLearner
 
 if TYPE_CHECKING:
@@ -45,9 +45,11 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
     for shard in shards:
         base = shard.export(sealed_us=0)
         for spec in shard.spec.tables:
-            replica = Table(spec, with_state=False)
-            replica.apply(base.tables[spec.name])
-            replica.pull(base.tables[spec.name].fids)
+            rows = base.tables[spec.name]
+            replica = TableStore(spec, seed=0)
+            replica.upsert(rows.fids, rows.weights)
+            replica.read(rows.fids)
+            replica.remove(rows.fids)
         shard.expire(now_s=0, budget_rows=1)
         shard.seal(sealed_us=0)
 

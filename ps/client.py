@@ -100,7 +100,7 @@ class RoutingClient:
         event_ts_us: int,
         rows: Mapping[str, RowGradients],
         dense: Mapping[str, F32],
-        ingest_us: int = 0,
+        ingest_us: int | None = None,
         generation: int = 0,
     ) -> PushReceipt:
         """Send one batch's gradients to their owners, and its position to every shard.

@@ -31,13 +31,13 @@ class Push:
 
     span: where in the stream the batch came from. generation: of the sender's ownership of that
     partition. event_ts_us: the largest event time in the batch. ingest_us: wall time at which the
-    batch's oldest example was read from the stream (what staleness is measured from).
+    batch's oldest example was read from the stream (what staleness is measured from), if known.
     A shard that owns none of the batch's fids still gets the push, so that its position moves.
     """
 
     span: Span
     event_ts_us: int
-    ingest_us: int = 0
+    ingest_us: int | None = None
     generation: int = 0
     rows: Mapping[str, RowGradients] = field(default_factory=dict)
     dense: Mapping[str, F32] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class LogisticExamples:
 
     span: Span
     event_ts_us: int
-    ingest_us: int
+    ingest_us: int | None
     generation: int
     table: str
     dense: str

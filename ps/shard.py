@@ -195,15 +195,15 @@ class Shard:
         return min(max(self._progress.event_ts_us, event_ts_us) // _MICROSECONDS, _LAST_SECOND)
 
     def advance(
-        self, span: Span, generation: int, event_ts_us: int, ingest_us: int, fids: int
+        self, span: Span, generation: int, event_ts_us: int, ingest_us: int | None, fids: int
     ) -> None:
         """Note that a span has been applied: position, event clock, and the expiry it pays for."""
         progress = self._progress
         progress.owners[span.partition] = generation
         progress.positions[span.partition] = span.end
         progress.event_ts_us = max(progress.event_ts_us, event_ts_us)
-        if progress.ingest_us is None or ingest_us < progress.ingest_us:
-            progress.ingest_us = ingest_us
+        known = [at for at in (progress.ingest_us, ingest_us) if at is not None]
+        progress.ingest_us = min(known, default=None)
         progress.pushes_applied += 1
         budget_rows = max(_EXPIRY_FLOOR_ROWS, _EXPIRY_ROWS_PER_FID * fids)
         now_s = self._now_s(event_ts_us)

@@ -74,7 +74,7 @@ class BatchLearner:
             receipt = self._client.push(
                 _span(batch),
                 event_ts_us=int(batch.event_ts_us.max()),
-                ingest_us=batch.ingest_us or 0,
+                ingest_us=batch.ingest_us,
                 generation=generation,
                 rows={
                     table: RowGradients(lookup.fids, gradients.rows[table], lookup.counts)
@@ -95,7 +95,7 @@ class BatchLearner:
         receipt = self._client.push(
             _span(batch),
             event_ts_us=int(batch.event_ts_us.max(initial=0)),
-            ingest_us=batch.ingest_us or 0,
+            ingest_us=batch.ingest_us,
             generation=generation,
             rows={},
             dense={},
@@ -127,7 +127,7 @@ class ExampleLearner:
         examples = LogisticExamples(
             span=_span(batch),
             event_ts_us=int(batch.event_ts_us.max(initial=0)),
-            ingest_us=batch.ingest_us or 0,
+            ingest_us=batch.ingest_us,
             generation=generation,
             table=self._table,
             dense=LINEAR,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.errors import MetricsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -47,9 +49,10 @@ class Trainer:
         """Predict, validate and learn one batch; how many examples were learned from.
 
         A batch that was applied before is neither learned from nor counted again. Raises what the
-        shards raise; then nothing of the batch has been counted.
+        shards raise, and MetricsError; then nothing of the batch has been counted.
         """
         chunk, batch = prepared.chunk, prepared.batch
+        groups = self._groups(chunk)
         learned = self._learner.learn(batch, self._generation)
         self.quarantine.add(chunk.rejected)
         if learned.dropped is not None:
@@ -57,9 +60,7 @@ class Trainer:
             return 0
         if learned.probabilities is None or batch.labels is None:
             return 0
-        self.metrics.update(
-            learned.probabilities, batch.labels, batch.event_ts_us, self._groups(chunk)
-        )
+        self.metrics.update(learned.probabilities, batch.labels, batch.event_ts_us, groups)
         self.examples += batch.size
         if self._on_batch is not None:
             self._on_batch(chunk, batch, learned.probabilities)
@@ -67,4 +68,11 @@ class Trainer:
 
     def _groups(self, chunk: EventChunk) -> Mapping[str, GroupKeys] | None:
         names = self.metrics.spec.group_by
+        known = chunk.columns.schema.names
+        for name in names:
+            if name not in known:
+                raise MetricsError(
+                    f"group_by names {name!r}, which is no column of {chunk.span.partition}; its "
+                    f"columns are {', '.join(known)}"
+                )
         return {name: chunk.columns.column(name) for name in names} if names else None

@@ -10,16 +10,16 @@ import numpy as np
 from ps.admission import AdmissionFilter
 from ps.block import TableDelta
 from ps.errors import ShapeError, TableFullError
-from ps.kernels import delta, expire, index, layout, logistic, lookup, pull, push
-from ps.kernels.layout import WEIGHTS_AT, TableArrays
+from ps.kernels import delta, expire, index, layout, logistic, pull, push
+from ps.kernels.layout import WEIGHTS_AT
 from ps.kernels.optimize import FTRL_PROXIMAL, HYPER_WIDTH
 from ps.messages import TableStats
-from ps.table.memory import reserve
+from ps.table.arrays import as_fids, for_kernel, reserve_arrays, scratch
 from ps.table.policies import slot_policies
 from ps.table.spec import DEFAULT_CAPACITY_ROWS
 
 if TYPE_CHECKING:
-    from ps.arrays import F32, I64, U32, U64, Bool, Int
+    from ps.arrays import F32, U32, U64, Bool, Int
     from ps.dense import DenseSpec
     from ps.messages import LogisticExamples, RowGradients
     from ps.table.spec import TableSpec
@@ -58,7 +58,7 @@ class Table:
         self._with_state = with_state
         self._capacity_rows = spec.capacity_rows or DEFAULT_CAPACITY_ROWS
         self._layout = layout.row_layout(spec.width, spec.state_width if with_state else 0)
-        self._arrays = _reserve_arrays(self._layout.stride, self._capacity_rows)
+        self._arrays = reserve_arrays(self._layout.stride, self._capacity_rows)
         self._policies = slot_policies(spec, seed, self.admission)
         self._removed: U64 = np.empty(_FIRST_REMOVALS, dtype=np.uint64)
         self._epoch = np.uint32(1)
@@ -75,9 +75,9 @@ class Table:
 
     def pull_counted(self, fids: U64) -> tuple[F32, int]:
         """As pull, and how many of the fids have no row."""
-        fids = _as_fids(fids)
+        fids = as_fids(fids)
         out = np.empty((fids.size, self._layout.width), dtype=np.float32)
-        mixed, found = _scratch()
+        mixed, found = scratch()
         missing = pull.pull(
             self._arrays, self._layout, self._policies, fids, out.reshape(-1), mixed, found
         )
@@ -110,7 +110,7 @@ class Table:
 
     def check_examples(self, examples: LogisticExamples) -> None:
         """Refuse examples that could not be learned from: ShapeError, TableFullError."""
-        fids, offsets, labels = _as_fids(examples.fids), examples.offsets, examples.labels
+        fids, offsets, labels = as_fids(examples.fids), examples.offsets, examples.labels
         name = self.spec.name
         if offsets.shape != (labels.size + 1,) or offsets.dtype != np.int64:
             raise ShapeError(f"table {name!r}: offsets of examples must be int64[labels + 1]")
@@ -133,9 +133,9 @@ class Table:
         now_s: event time in seconds. salt: tells this push from others in Poisson admission.
         Returns (rows created, occurrences refused). The caller has called check().
         """
-        fids = _as_fids(gradients.fids)
-        grads = np.ascontiguousarray(gradients.grads).reshape(-1)
-        mixed, found = _scratch()
+        fids = as_fids(gradients.fids)
+        grads = for_kernel(gradients.grads).reshape(-1)
+        mixed, found = scratch()
         missing = np.empty(fids.size, dtype=np.int64)
         self.admission.advance(now_s)
         n_missing = push.push_found(
@@ -158,7 +158,7 @@ class Table:
             self._policies,
             fids,
             grads,
-            np.ascontiguousarray(gradients.counts),
+            for_kernel(gradients.counts),
             now_s,
             np.uint64(salt),
             self._epoch,
@@ -183,20 +183,20 @@ class Table:
         An example whose prediction is NaN is not learned from.
         """
         spec, words, hyper = variable
-        fids = _as_fids(examples.fids)
+        fids = as_fids(examples.fids)
         longest = int(np.diff(examples.offsets).max(initial=0))
         probabilities = np.empty(examples.labels.size, dtype=np.float32)
-        mixed, found = _scratch()
+        mixed, found = scratch()
         self.admission.advance(now_s)
         logistic.learn_logistic(
             self._arrays,
             self._layout,
             self._policies,
             fids,
-            np.ascontiguousarray(examples.offsets),
-            _NO_VALUES if examples.values is None else np.ascontiguousarray(examples.values),
-            np.ascontiguousarray(examples.inputs).reshape(-1),
-            np.ascontiguousarray(examples.labels),
+            for_kernel(examples.offsets),
+            _NO_VALUES if examples.values is None else for_kernel(examples.values),
+            for_kernel(examples.inputs).reshape(-1),
+            for_kernel(examples.labels),
             words,
             spec.optimizer.kind,
             hyper,
@@ -248,7 +248,7 @@ class Table:
 
     def contains(self, fids: U64) -> Bool:
         """Which of fids (uint64[n]) have a row: bool[n]."""
-        fids = _as_fids(fids)
+        fids = as_fids(fids)
         present = np.empty(fids.size, dtype=np.bool_)
         delta.contains(self._arrays, self._layout, fids, present)
         return present
@@ -315,12 +315,12 @@ class Table:
 
     def check_change(self, change: TableDelta) -> None:
         """Refuse a change that this table could not take over: ShapeError."""
-        _as_fids(change.removed)
+        as_fids(change.removed)
         state = change.state if self._with_state else np.empty((change.fids.size, 0), np.float32)
         self._check_rows(change.fids, change.weights, state, change.last_seen_s)
 
     def _check_rows(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
-        n = _as_fids(fids).size
+        n = as_fids(fids).size
         for what, array, width in (
             ("weights", weights, self._layout.width),
             ("state", state, self._layout.state_width),
@@ -342,19 +342,19 @@ class Table:
         if state.size == 0 and self._layout.state_width == 0:
             state = state.reshape(fids.size, 0)
         self._check_rows(fids, weights, state, last_seen_s)
-        fids = _as_fids(fids)
+        fids = as_fids(fids)
         if len(self) + fids.size > self._capacity_rows:
             missing = fids.size - int(np.count_nonzero(self.contains(fids)))
             if len(self) + missing > self._capacity_rows:
                 raise TableFullError(self.spec.name, self._capacity_rows)
-        mixed, found = _scratch()
+        mixed, found = scratch()
         delta.upsert(
             self._arrays,
             self._layout,
             fids,
-            np.ascontiguousarray(last_seen_s),
-            np.ascontiguousarray(weights).reshape(-1),
-            np.ascontiguousarray(state).reshape(-1),
+            for_kernel(last_seen_s),
+            for_kernel(weights).reshape(-1),
+            for_kernel(state).reshape(-1),
             self._epoch,
             mixed,
             found,
@@ -365,7 +365,7 @@ class Table:
 
         They count as removed this epoch, but in a replica's table, which never seals one.
         """
-        fids = _as_fids(fids)
+        fids = as_fids(fids)
         before = len(self)
         room = self._room_for_removals(fids.size)
         expire.remove_rows(self._arrays, self._layout, fids, room)
@@ -392,34 +392,3 @@ class Table:
         lines = int(self._arrays.counters[index.N_LINES])
         rows_bytes = used * self._layout.stride * _WORD_BYTES
         return rows_bytes + lines * _LINE_BYTES + used // 8 + self.admission.allocated_bytes
-
-
-def _reserve_arrays(stride: int, capacity_rows: int) -> TableArrays:
-    rows_memory = reserve(capacity_rows * stride * _WORD_BYTES)
-    index_bytes, stash_at = index.index_bytes(capacity_rows)
-    index_memory = reserve(index_bytes)
-    counters: I64 = np.zeros(index.COUNTERS, dtype=np.int64)
-    counters[index.N_LINES] = index.FIRST_LINES
-    counters[index.LOW_MASK] = index.FIRST_LINES - 1
-    counters[index.STASH_AT] = stash_at
-    counters[index.FREE_HEAD] = -1
-    return TableArrays(
-        words=rows_memory.view(np.float32),
-        meta=rows_memory.view(np.uint32),
-        keys=rows_memory.view(np.uint64),
-        tags=index_memory.view(np.uint16),
-        rows=index_memory.view(np.uint32),
-        counters=counters,
-        touched=reserve(capacity_rows // 8 + 8, huge_pages=False).view(np.uint64),
-    )
-
-
-def _scratch() -> tuple[U64, I64]:
-    """What one call of a batched kernel works in; its own, so that pulls may run side by side."""
-    return np.empty(lookup.RING, dtype=np.uint64), np.empty(lookup.FOUND, dtype=np.int64)
-
-
-def _as_fids(fids: U64) -> U64:
-    if fids.dtype != np.uint64 or fids.ndim != 1:
-        raise ShapeError(f"fids must be uint64[n], not {fids.dtype}{list(fids.shape)}")
-    return np.ascontiguousarray(fids)

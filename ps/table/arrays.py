@@ -1,0 +1,61 @@
+"""What a table hands to its kernels: reserved memory, scratch, and arrays of the one right kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ps.errors import ShapeError
+from ps.kernels import index, lookup
+from ps.kernels.layout import TableArrays
+from ps.table.memory import reserve
+
+if TYPE_CHECKING:
+    from ps.arrays import I64, U64
+
+A = TypeVar("A", bound=npt.NDArray[Any])
+
+_WORD_BYTES = 4
+
+
+def reserve_arrays(stride: int, capacity_rows: int) -> TableArrays:
+    """The memory of an empty table: rows of `stride` words, index, counters and touched map."""
+    rows_memory = reserve(capacity_rows * stride * _WORD_BYTES)
+    index_bytes, stash_at = index.index_bytes(capacity_rows)
+    index_memory = reserve(index_bytes)
+    counters: I64 = np.zeros(index.COUNTERS, dtype=np.int64)
+    counters[index.N_LINES] = index.FIRST_LINES
+    counters[index.LOW_MASK] = index.FIRST_LINES - 1
+    counters[index.STASH_AT] = stash_at
+    counters[index.FREE_HEAD] = -1
+    return TableArrays(
+        words=rows_memory.view(np.float32),
+        meta=rows_memory.view(np.uint32),
+        keys=rows_memory.view(np.uint64),
+        tags=index_memory.view(np.uint16),
+        rows=index_memory.view(np.uint32),
+        counters=counters,
+        touched=reserve(capacity_rows // 8 + 8, huge_pages=False).view(np.uint64),
+    )
+
+
+def scratch() -> tuple[U64, I64]:
+    """What one call of a batched kernel works in; its own, so that pulls may run side by side."""
+    return np.empty(lookup.RING, dtype=np.uint64), np.empty(lookup.FOUND, dtype=np.int64)
+
+
+def as_fids(fids: U64) -> U64:
+    """fids as kernels take them: uint64[n], contiguous and writable. Raises ShapeError."""
+    if fids.dtype != np.uint64 or fids.ndim != 1:
+        raise ShapeError(f"fids must be uint64[n], not {fids.dtype}{list(fids.shape)}")
+    return for_kernel(fids)
+
+
+def for_kernel(array: A) -> A:
+    """The array, copied where it is strided or read-only.
+
+    To numba those are types of their own, and each would compile every kernel once more.
+    """
+    return cast("A", np.require(array, requirements=("C", "W")))
