@@ -170,7 +170,9 @@ class LocalRun:
         self._started_s = self._sealed_s = self._told_s = self._clock.monotonic_s()
         self._seal()
         try:
-            for chunks in self._passes():
+            for number, chunks in enumerate(self._passes()):
+                # A second look at an example flatters the model.
+                self._trainer.validating = number == 0
                 if stop.is_set():
                     break
                 self._learn_from(chunks, stop)

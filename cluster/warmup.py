@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.batch import Batch, FidColumn
+from model.errors import FeatureError
 from ps.client import RoutingClient
 from ps.shard import Shard
 from ps.stream import Span
 from serving.table_store import TableStore
+from worker.errors import SourceError
 from worker.learners import BatchLearner, ExampleLearner
+from worker.sources.ordered import OrderedSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +55,19 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
             replica.remove(rows.fids)
         shard.expire(now_s=0, budget_rows=1)
         shard.seal(sealed_us=0)
+    say("compiling features")
+    _extract_first_rows(plan)
+
+
+def _extract_first_rows(plan: Plan) -> None:
+    """Make features of the first rows of the source, where reading them is no work."""
+    if isinstance(plan.source, OrderedSource):
+        return  # it would read and sort everything to know them
+    try:
+        first = next(iter(plan.source.read(plan.source.partitions()[0], 0)))
+        plan.examples.assemble(first.columns, first.offsets, first.span)
+    except (StopIteration, IndexError, SourceError, FeatureError):
+        return  # the run itself will say what is wrong
 
 
 def warm_up_learner(learner: Learner, layout: FeatureLayout) -> None:

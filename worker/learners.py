@@ -136,6 +136,7 @@ class ExampleLearner:
             values=values,
             inputs=batch.dense,
             labels=_labels(batch),
+            distinct=self._distinct,
         )
         try:
             return Learned(self._shard.learn_logistic(examples))

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 class Trainer:
     """Progressive validation around a learner; one thread's own.
 
-    metrics and quarantine are written here and may be read by others between batches.
+    validating: whether predictions count in the metrics; not where the examples were learned from
+    before, in an earlier pass. metrics and quarantine are written here and may be read by others
+    between batches.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Trainer:
     ) -> None:
         self.metrics = metrics
         self.quarantine = quarantine
+        self.validating = True
         self.examples = 0
         self.batches_dropped = 0
         self._learner = learner
@@ -60,7 +63,8 @@ class Trainer:
             return 0
         if learned.probabilities is None or batch.labels is None:
             return 0
-        self.metrics.update(learned.probabilities, batch.labels, batch.event_ts_us, groups)
+        if self.validating:
+            self.metrics.update(learned.probabilities, batch.labels, batch.event_ts_us, groups)
         self.examples += batch.size
         if self._on_batch is not None:
             self._on_batch(chunk, batch, learned.probabilities)
