@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.kernels.interleave import interleave
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,10 @@ def flatten(batch: Batch, fields: Sequence[FidField]) -> tuple[U64, I64, F32 | N
     """
     columns = [batch.columns[field.name] for field in fields]
     if all(column.offsets is None for column in columns):
-        fids = np.stack([column.fids for column in columns], axis=1).reshape(-1)
+        whole = [np.ascontiguousarray(column.fids) for column in columns]
+        addresses = np.array([fids.ctypes.data for fids in whole], dtype=np.int64)
+        fids = np.empty(batch.size * len(whole), dtype=np.uint64)
+        interleave(addresses, batch.size, fids)
         return fids, np.arange(batch.size + 1, dtype=np.int64) * len(columns), None
     lengths = np.stack([_lengths(column, batch.size) for column in columns], axis=1)
     # Where each field of each example begins.

@@ -96,6 +96,17 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def load_word(typingctx: Any, address: Any) -> Any:
+    """The uint64 at a memory address (int64); whoever calls keeps the memory alive."""
+    sig = types.uint64(types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], ir.IntType(64).as_pointer()), align=8)
+
+    return sig, codegen
+
+
+@intrinsic
 def match_tags(typingctx: Any, tags: Any, index: Any, tag: Any) -> Any:
     """Which of the 16 uint16 at tags[index:index + 16] equal tag, as a bit mask; 32-byte aligned."""
     sig = types.int64(tags, types.int64, types.uint16)

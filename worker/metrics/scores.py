@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ps.arrays import F32, F64, I64, Bool
+    from ps.arrays import F32, F64
 
 # A logit beyond this counts as this: probabilities from 1.1e-7 to 1 - 1.1e-7, about what a float32
 # near 1 can tell apart. It bounds what one example adds to the log loss by 16.
@@ -30,19 +30,3 @@ def clipped(logits: F32 | F64) -> F64:
     z = logits.astype(np.float64)
     z[~np.isfinite(z)] = np.nan
     return np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)
-
-
-def sigmoid(logits: F64) -> F64:
-    """1 / (1 + exp(-z)); no overflow, since clipped logits come in."""
-    return 1.0 / (1.0 + np.exp(-logits))
-
-
-def log_losses(logits: F64, labels: Bool) -> F64:
-    """-log(probability given to the label), per example, without forming 1 - p."""
-    return np.logaddexp(0.0, np.where(labels, -logits, logits))
-
-
-def bins_of(logits: F64, n_bins: int) -> I64:
-    """Which of n_bins equal stretches of [-LOGIT_LIMIT, LOGIT_LIMIT] each logit falls in."""
-    scaled = (logits + LOGIT_LIMIT) * (n_bins / (2.0 * LOGIT_LIMIT))
-    return np.minimum(scaled.astype(np.int64), n_bins - 1)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.errors import MetricsError
+from worker.kernels.scores import add_scores
 from worker.metrics.auc import binned_auc
-from worker.metrics.scores import bins_of, log_losses, sigmoid
+from worker.metrics.scores import LOGIT_LIMIT
 from worker.metrics.summary import summarise
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # last bit in any order and over any split. An example is off by at most 5e-10; an int64 holds the
 # losses of more than 5e8 examples even at the worst loss there is (16), 2e10 at an ordinary one.
 _UNIT = float(1 << 30)
+_ALL_TO_THE_FIRST: I64 = np.empty(0, np.int64)
 
 
 class ScoreSums:
@@ -40,20 +42,18 @@ class ScoreSums:
 
         rows: which set each example belongs to; None means all to the first.
         """
-        losses = np.rint(log_losses(logits, labels) * _UNIT).astype(np.int64)
-        predictions = np.rint(sigmoid(logits) * _UNIT).astype(np.int64)
-        cells = labels * self.n_bins + bins_of(logits, self.n_bins)
-        if rows is None:
-            self.examples[0] += len(logits)
-            self._losses[0] += losses.sum()
-            self._predictions[0] += predictions.sum()
-            counts = np.bincount(cells, minlength=2 * self.n_bins)
-            self._histogram[0] += counts.reshape(2, self.n_bins)
-            return
-        np.add.at(self.examples, rows, 1)
-        np.add.at(self._losses, rows, losses)
-        np.add.at(self._predictions, rows, predictions)
-        np.add.at(self._histogram.reshape(-1), rows * (2 * self.n_bins) + cells, 1)
+        add_scores(
+            np.ascontiguousarray(logits),
+            labels,
+            _ALL_TO_THE_FIRST if rows is None else rows,
+            _UNIT,
+            LOGIT_LIMIT,
+            self.n_bins,
+            self.examples,
+            self._losses,
+            self._predictions,
+            self._histogram.reshape(-1),
+        )
 
     def summary(self, row: int = 0, *, auc: float | None = None) -> MetricSummary:
         """The metrics of one set. auc: the exact value where the caller knows it."""
