@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def integer_identity(word: np.uint64) -> np.uint64:
 @kernel
 def fids_of_words(words: U64, prefix: np.uint64, out: U64) -> None:
     """out[i] = prefix | identity of the integer words[i] (two's complement). All uint64[n]."""
+    seen = np.uint64(0)
+    for i in range(len(words)):
+        seen |= load(words, i)
+    if seen < _IDENTITY_LIMIT:
+        # Small ids, the common case, go in as they are: nothing to choose, so it vectorises.
+        for i in range(len(words)):
+            store(out, i, prefix | load(words, i))
+        return
     for i in range(len(words)):
         out[i] = prefix | integer_identity(words[i])
 
