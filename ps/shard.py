@@ -319,9 +319,11 @@ class Shard:
         )
 
     def digest(self) -> str:
-        """A hash of everything that decides what the shard will do next, whatever its memory layout.
+        """A hash of parameters, filters, positions and clock, whatever their layout in memory.
 
-        Two shards with one digest hold the same rows, bit for bit.
+        Two shards with one digest hold the same rows, bit for bit, and learn the same from the same
+        pushes, but for one thing: the hand of expiry goes by memory, so that a shard rebuilt from
+        blocks may part with a row that is overdue some pushes sooner or later.
         """
         digest = xxhash.xxh3_128()
         state = self.export(sealed_us=0)
