@@ -23,6 +23,8 @@ _HALVE_ABOVE = 8
 
 def nulls(column: Column) -> Bool:
     """bool[n], True where the column is null."""
+    if not column.null_count:
+        return np.zeros(len(column), np.bool_)
     mask: Bool = column.is_null().to_numpy(zero_copy_only=False)
     return mask
 

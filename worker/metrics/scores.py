@@ -19,10 +19,12 @@ def logits_of(probabilities: F32) -> F64:
     """log(p / (1 - p)), clipped to LOGIT_LIMIT: float64[n]; NaN where p is no probability."""
     p = probabilities.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        p[(p < 0.0) | (p > 1.0)] = np.nan
-        p = np.clip(p, _PROBABILITY_LIMIT, 1.0 - _PROBABILITY_LIMIT)
-        z: F64 = np.log(p) - np.log1p(-p)
-    return np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)
+        if not (p.min(initial=0.0) >= 0.0 and p.max(initial=1.0) <= 1.0):
+            p[(p < 0.0) | (p > 1.0)] = np.nan
+        np.clip(p, _PROBABILITY_LIMIT, 1.0 - _PROBABILITY_LIMIT, out=p)
+        # A float32 leaves 1 - p exact in float64, so one logarithm loses nothing.
+        z: F64 = np.log(p / (1.0 - p))
+    return np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT, out=z)
 
 
 def clipped(logits: F32 | F64) -> F64:
