@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test check format stubs bench quality clean
+.PHONY: help demo test check format stubs bench clean
 
 help:
 	@echo "make demo     a model that learns from a stream and answers over gRPC, in about a minute"

@@ -136,6 +136,20 @@ def _find_in_line(
 
 
 @inlined
+def _find_in_lines(
+    t: TableArrays, key_stride: Int, fid: np.uint64, mixed: np.uint64
+) -> tuple[Int, Int]:
+    """(line, place) of fid in either of its lines; place is -1 where it is in neither."""
+    tag = tag_of(mixed)
+    line = first_line(mixed, t)
+    place = _find_in_line(t, key_stride, line, tag, fid)
+    if place < 0:
+        line = second_line(mixed, t)
+        place = _find_in_line(t, key_stride, line, tag, fid)
+    return line, place
+
+
+@inlined
 def _find_in_stash(t: TableArrays, key_stride: Int, fid: np.uint64) -> Int:
     """Where in rows the stash holds fid, or -1."""
     at = load(t.counters, STASH_AT)
@@ -153,12 +167,7 @@ def find(
     mixed: np.uint64,
 ) -> Int:
     """The row that holds fid, or -1. No group tricks: for single keys and rare paths."""
-    tag = tag_of(mixed)
-    line = first_line(mixed, t)
-    place = _find_in_line(t, key_stride, line, tag, fid)
-    if place < 0:
-        line = second_line(mixed, t)
-        place = _find_in_line(t, key_stride, line, tag, fid)
+    line, place = _find_in_lines(t, key_stride, fid, mixed)
     if place < 0 and load(t.counters, STASHED) > 0:
         at = _find_in_stash(t, key_stride, fid)
         return np.int64(load(t.rows, at)) if at >= 0 else np.int64(-1)
@@ -304,12 +313,7 @@ def remove(
     mixed: np.uint64,
 ) -> Int:
     """Take fid out of the index; the row it had, or -1. The row itself is not touched."""
-    tag = tag_of(mixed)
-    line = first_line(mixed, t)
-    place = _find_in_line(t, key_stride, line, tag, fid)
-    if place < 0:
-        line = second_line(mixed, t)
-        place = _find_in_line(t, key_stride, line, tag, fid)
+    line, place = _find_in_lines(t, key_stride, fid, mixed)
     if place < 0:
         at = _find_in_stash(t, key_stride, fid)
         if at < 0:

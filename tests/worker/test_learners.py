@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from model.batch import FidColumn, Gradients
-from model.features import Categorical, FeatureSpec
+from model.batch import Batch, FidColumn, Gradients
+from model.features import Categorical, FeatureLayout, FeatureSpec, FidField
 from model.loss import sigmoid
 from model.models.counting import Counting
 from ps.client import RoutingClient
@@ -17,14 +17,17 @@ from ps.dense import DenseSpec
 from ps.errors import TableFullError
 from ps.optimizers import Sgd
 from ps.shard import Shard, ShardSpec
+from ps.stream import Span
 from ps.table import TableSpec
 from tests.worker.learning import FEATURES, TABLE, chunk, make_model, make_shard, prepared
 from worker.errors import WorkerError
 from worker.learners import BatchLearner, ExampleLearner
 
 if TYPE_CHECKING:
-    from model.batch import Batch, Inputs
+    from model.batch import Inputs
+    from model.features import Pooling
     from ps.arrays import F32
+    from ps.messages import LogisticExamples
     from worker.learners import Learner
 
 BATCH = prepared(chunk(0, 40))[0].batch
@@ -195,3 +198,31 @@ def test_fm_predicts_what_its_forward_pass_says() -> None:
     )
     assert learned.probabilities is not None
     assert learned.probabilities.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "second_slot", "distinct"),
+    [(None, 2, True), ("sum", 2, False), (None, 1, False)],
+)
+def test_the_shard_is_told_whether_an_examples_fids_must_differ(
+    monkeypatch: pytest.MonkeyPatch, pooling: Pooling | None, second_slot: int, distinct: bool
+) -> None:
+    """What it is told decides whether learning takes the faster path; the bits are the same."""
+    fields = (FidField("a", 1, "t"), FidField("b", second_slot, "t", pooling))
+    shard = Shard(ShardSpec("m", (TableSpec("t", 1, Sgd(1.0)),)))
+    told: list[LogisticExamples] = []
+    monkeypatch.setattr(shard, "learn_logistic", told.append)
+    offsets = None if pooling is None else np.arange(3)
+    batch = Batch(
+        size=2,
+        columns={
+            "a": FidColumn(np.array([1, 2], np.uint64)),
+            "b": FidColumn(np.array([3, 4], np.uint64), offsets),
+        },
+        dense=np.empty((2, 0), np.float32),
+        event_ts_us=np.zeros(2, np.int64),
+        labels=np.zeros(2, np.float32),
+        span=Span("p", 0, 2),
+    )
+    ExampleLearner(FeatureLayout(fields), shard).learn(batch, generation=0)
+    assert [examples.distinct for examples in told] == [distinct]
