@@ -97,3 +97,84 @@ class ForeignBlockError(BlockError):
 
 class CorruptBlockError(BlockError):
     """Bytes that are not a whole, unaltered block."""
+
+
+class StoreError(PsError):
+    """A block store that cannot be read or written."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store did not do what was asked, or not in time; nothing half-written will be read."""
+
+
+class StoreInUseError(StoreError):
+    """Another process writes to the store."""
+
+    def __init__(self, url: str, holder: str) -> None:
+        self.url = url
+        self.holder = holder
+        super().__init__(
+            f"store {url} is being written by {holder}; stop that process, or give this job a store "
+            "of its own"
+        )
+
+
+class FencedError(StoreError):
+    """A writer of a later generation has taken over: this one must stop."""
+
+    def __init__(self, url: str, own: int, newest: int) -> None:
+        self.url = url
+        self.own = own
+        self.newest = newest
+        super().__init__(
+            f"store {url} has been taken over at generation {newest}, this process writes at "
+            f"{own}; it has been replaced and must stop"
+        )
+
+
+class CorruptFileError(StoreError):
+    """A file of a store that is not whole: cut short, altered, or another file under its name."""
+
+    def __init__(self, name: str, fault: str) -> None:
+        self.name = name
+        self.fault = fault
+        super().__init__(f"{name}: {fault}")
+
+
+class NoRestorePointError(StoreError):
+    """No restore point of the store, or not the one asked for, can be read whole."""
+
+
+class IncompatibleModelError(StoreError):
+    """The job's tables or dense variables are not those of the store.
+
+    differences: one line each.
+    """
+
+    def __init__(self, url: str, differences: list[str]) -> None:
+        self.url = url
+        self.differences = differences
+        listed = "\n".join(f"  - {difference}" for difference in differences)
+        super().__init__(
+            f"the job no longer matches store {url}:\n{listed}\nchange the job back, give it another "
+            "store, or name what may begin afresh (trilith train --reset NAME)"
+        )
+
+
+class SealInProgressError(PsError):
+    """An epoch is being sealed; gather() it to its end first."""
+
+
+class JobBusyError(PsError):
+    """The job did not come to a moment between two batches within the deadline."""
+
+
+class NoStoreError(PsError):
+    """The job has no block store, so there is nothing to save to or go back to."""
+
+    def __init__(self, asked: str) -> None:
+        self.asked = asked
+        super().__init__(
+            f"{asked} needs a block store, and this job has none; add store: {{url: ...}} to the job "
+            "file, or run it with --store URL"
+        )
