@@ -15,7 +15,7 @@ from ps.errors import BlockError, BlockGapError, ForeignBlockError, SpecError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ps.block import Block
+    from ps.block import Block, Cursor
 
 # What a block costs besides its arrays: objects, names, positions.
 _BLOCK_OVERHEAD_BYTES = 4096
@@ -29,7 +29,9 @@ def block_bytes(block: Block) -> int:
             total += array.nbytes
     for variable in block.dense.values():
         total += variable.weights.nbytes + variable.state.nbytes
-    return total + sum(len(state) for state in block.filters.values())
+    for change in block.filters.values():
+        total += change.lines.nbytes + change.cells.nbytes
+    return total
 
 
 class BlockLog:
@@ -69,9 +71,9 @@ class BlockLog:
     def append(self, block: Block) -> None:
         """Add a sealed epoch; wakes the readers, waits for none.
 
-        A block of a later generation replaces those of the generation before. Raises BlockGapError
-        where the block does not follow the shard's newest, ForeignBlockError where it is of an
-        earlier generation, BlockError on a base block.
+        A block of a later generation that does not follow the newest replaces all before it. Raises
+        BlockGapError where a block of the same generation does not follow, ForeignBlockError where it
+        is of an earlier generation, BlockError on a base block.
         """
         if block.base:
             raise BlockError(
@@ -82,15 +84,15 @@ class BlockLog:
             held = self._blocks.setdefault(block.shard, deque())
             if held:
                 newest = held[-1][0]
-                if block.generation > newest.generation:
-                    self._forget(block.shard)
-                elif block.generation < newest.generation:
+                if block.generation < newest.generation:
                     raise ForeignBlockError(
                         f"shard {block.shard}: block of generation {block.generation} after "
                         f"generation {newest.generation}; its writer has been replaced"
                     )
-                elif block.epoch != newest.epoch + 1:
-                    raise BlockGapError(block.shard, newest.epoch + 1, block.epoch)
+                if block.follows != newest.cursor:
+                    if block.generation == newest.generation:
+                        raise BlockGapError(block.shard, newest.epoch + 1, block.follows.epoch + 1)
+                    self._forget(block.shard)
             size = block_bytes(block)
             held.append((block, size))
             self._arrivals.append(block.shard)
@@ -103,27 +105,29 @@ class BlockLog:
     ) -> list[Block]:
         """Up to `limit` blocks that follow epoch `after_epoch`, in order; none where none is new.
 
-        generation: the cursor's, where the reader has one; without it a cursor ahead of the log is
-        taken for one from before the shard was taken back. Raises BlockGapError for that and where
-        the next block has been dropped, ForeignBlockError where the shard has gone on to another
-        generation. Both mean: start again from base().
+        generation: the cursor's, where the reader has one; without it the epoch alone must fit. Raises
+        BlockGapError where the next block has been dropped, or the epoch given alone is ahead of the log;
+        ForeignBlockError where the shard went on from elsewhere under another generation. Both mean:
+        start again from base().
         """
         with self._changed:
             held = self._blocks.get(shard)
             if not held:
                 return []
-            oldest, newest = held[0][0], held[-1][0]
+            newest = held[-1][0]
+            if _is_current(newest.cursor, after_epoch, generation):
+                return []
+            # From the newest backwards: readers are seldom far behind.
+            for first in range(len(held) - 1, -1, -1):
+                if _stands_at(held[first][0].follows, after_epoch, generation):
+                    return [held[i][0] for i in range(first, min(first + limit, len(held)))]
             if generation not in (None, newest.generation):
                 raise ForeignBlockError(
                     f"shard {shard} is at generation {newest.generation}, the cursor at "
                     f"{generation}; start again from a base block"
                 )
-            if after_epoch + 1 < oldest.epoch:
-                raise BlockGapError(shard, after_epoch + 1, oldest.epoch)
-            if after_epoch > newest.epoch and generation is None:
-                raise BlockGapError(shard, after_epoch + 1, newest.epoch)
-            first = after_epoch + 1 - oldest.epoch
-            return [held[i][0] for i in range(first, min(first + limit, len(held)))]
+            nearest = newest if after_epoch > newest.epoch else held[0][0]
+            raise BlockGapError(shard, after_epoch + 1, nearest.epoch)
 
     def wait_for(
         self, shard: int, after_epoch: int, timeout_s: float, generation: int | None = None
@@ -156,8 +160,7 @@ class BlockLog:
         held = self._blocks.get(shard)
         if not held:
             return False
-        newest = held[-1][0]
-        return newest.epoch > after_epoch or generation not in (None, newest.generation)
+        return not _is_current(held[-1][0].cursor, after_epoch, generation)
 
     def _trim(self) -> None:
         """Drop the oldest arrivals until the bounds hold, sparing each shard's newest block."""
@@ -178,3 +181,20 @@ class BlockLog:
         self._bytes -= sum(size for _, size in held)
         held.clear()
         self._arrivals = deque(other for other in self._arrivals if other != shard)
+
+    def forget(self) -> None:
+        """Drop every block: what follows is of another set of shards."""
+        with self._changed:
+            self._blocks.clear()
+            self._arrivals.clear()
+            self._bytes = 0
+
+
+def _is_current(newest: Cursor, epoch: int, generation: int | None) -> bool:
+    """Whether there is nothing after a cursor. A base may be newer than the block on its way here."""
+    ahead = generation == newest.generation and epoch > newest.epoch
+    return ahead or _stands_at(newest, epoch, generation)
+
+
+def _stands_at(cursor: Cursor, epoch: int, generation: int | None) -> bool:
+    return cursor.epoch == epoch and generation in (None, cursor.generation)

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 import xxhash
 
-from ps.block import Block, DenseDelta, TableDelta
+from ps.block import Block, Cursor, DenseDelta, FilterDelta, TableDelta, TableTally
 from ps.errors import CorruptBlockError, ForeignBlockError, ShapeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAGIC = b"TLBK"
-VERSION = 1
+VERSION = 2
 
 _PRELUDE = struct.Struct("<4sHHIQ")
 _CHECKSUM_BYTES = 16
@@ -40,10 +40,40 @@ _BYTE = np.dtype("u1")
 _MAX_ROWS = 1 << 40
 _MAX_WIDTH = 1 << 20
 _MAX_RANK = 32
+_FILTER_LINE_BYTES = 64
 
 
 def encode_block(block: Block) -> bytes:
     """The block's bytes; equal blocks give equal bytes. Raises ShapeError on arrays that disagree."""
+    return b"".join(encoded_parts(block))
+
+
+def encoded_parts(block: Block) -> Iterator[bytes | memoryview]:
+    """The bytes of encode_block() piece by piece, arrays uncopied, for writing them one by one.
+
+    Raises ShapeError, before the first piece.
+    """
+    header, arrays = _header_and_arrays(block)
+    body_bytes = sum(_padded(array.nbytes) for array in arrays)
+    checksum = xxhash.xxh3_128()
+    head = b"".join(
+        (
+            _PRELUDE.pack(MAGIC, VERSION, 0, len(header), body_bytes),
+            header,
+            _padding(_PRELUDE.size + len(header)),
+        )
+    )
+    checksum.update(head)
+    yield head
+    for array in arrays:
+        for part in (_raw(array), _padding(array.nbytes)):
+            if len(part) > 0:
+                checksum.update(part)
+                yield part
+    yield checksum.digest()
+
+
+def _header_and_arrays(block: Block) -> tuple[bytes, list[npt.NDArray[Any]]]:
     arrays: list[npt.NDArray[Any]] = []
     tables = []
     for name, delta in sorted(block.tables.items()):
@@ -60,9 +90,24 @@ def encode_block(block: Block) -> bytes:
         dense.append([name, list(variable.weights.shape), variable.state.size])
         arrays += [_little(variable.weights, _F32), _little(variable.state, _F32)]
     filters = []
-    for name, state in sorted(block.filters.items()):
-        filters.append([name, len(state)])
-        arrays.append(np.frombuffer(state, dtype=_BYTE))
+    for name, change in sorted(block.filters.items()):
+        filters.append(
+            [
+                name,
+                change.wide,
+                change.total_lines,
+                change.period,
+                change.keys,
+                change.period_start_s,
+                change.now_s,
+                _filter_lines(name, change),
+            ]
+        )
+        arrays += [_little(change.lines, _U32), _little(change.cells, _BYTE)]
+    tallies = [
+        [name, t.rows_admitted, t.rows_expired, t.rows_evicted, t.occurrences_refused]
+        for name, t in sorted(block.tallies.items())
+    ]
     header = msgpack.packb(
         [
             block.model,
@@ -77,20 +122,14 @@ def encode_block(block: Block) -> bytes:
             tables,
             dense,
             filters,
+            None if block.after is None else list(block.after),
+            sorted(block.owners.items()),
+            tallies,
+            block.pushes_applied,
+            block.pushes_repeated,
         ]
     )
-    body_bytes = sum(_padded(array.nbytes) for array in arrays)
-    parts: list[bytes | memoryview] = [
-        _PRELUDE.pack(MAGIC, VERSION, 0, len(header), body_bytes),
-        header,
-        _padding(_PRELUDE.size + len(header)),
-    ]
-    for array in arrays:
-        parts += [_raw(array), _padding(array.nbytes)]
-    checksum = xxhash.xxh3_128()
-    for part in parts:
-        checksum.update(part)
-    return b"".join([*parts, checksum.digest()])
+    return header, arrays
 
 
 def decode_block(data: bytes | bytearray | memoryview) -> Block:
@@ -170,30 +209,35 @@ def _unpacked(header: memoryview) -> list[object]:
         fields = msgpack.unpackb(header, use_list=True, strict_map_key=True)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise _MalformedError(f"not msgpack ({error})") from error
-    return _list(fields, "header", length=12)
+    return _list(fields, "header", length=17)
 
 
 def _read_block(fields: list[object], body: _Body) -> Block:
     model, shard, generation, epoch, base, event, sealed, ingest, positions, *rest = fields
+    tables, dense, filters, after, owners, tallies, applied, repeated = rest
     block = Block(
         model=_text(model, "model"),
         shard=_integer(shard, "shard"),
         generation=_integer(generation, "generation"),
         epoch=_integer(epoch, "epoch"),
         base=_flag(base, "base"),
-        event_ts_us=_integer(event, "event_ts_us", least=-(1 << 63)),
-        sealed_us=_integer(sealed, "sealed_us", least=-(1 << 63)),
-        ingest_us=None if ingest is None else _integer(ingest, "ingest_us", least=-(1 << 63)),
-        positions={
-            name: _integer(entry[1], "position")
-            for name, entry in _entries(positions, "positions", 2)
-        },
-        tables={name: _read_table(entry, body) for name, entry in _entries(rest[0], "tables", 5)},
-        dense={name: _read_dense(entry, body) for name, entry in _entries(rest[1], "dense", 3)},
+        event_ts_us=_signed(event, "event_ts_us"),
+        sealed_us=_signed(sealed, "sealed_us"),
+        ingest_us=None if ingest is None else _signed(ingest, "ingest_us"),
+        positions=_numbers_by_name(positions, "positions"),
+        tables={name: _read_table(entry, body) for name, entry in _entries(tables, "tables", 5)},
+        dense={name: _read_dense(entry, body) for name, entry in _entries(dense, "dense", 3)},
         filters={
-            name: body.array(_BYTE, _size(entry[1], "filter bytes")).tobytes()
-            for name, entry in _entries(rest[2], "filters", 2)
+            name: _read_filter(entry, body) for name, entry in _entries(filters, "filters", 8)
         },
+        after=None if after is None else _read_cursor(after),
+        owners=_numbers_by_name(owners, "owners"),
+        tallies={
+            name: TableTally(*(_integer(count, "tally") for count in entry[1:]))
+            for name, entry in _entries(tallies, "tallies", 5)
+        },
+        pushes_applied=_integer(applied, "pushes applied"),
+        pushes_repeated=_integer(repeated, "pushes repeated"),
     )
     body.finish()
     return block
@@ -222,6 +266,29 @@ def _read_dense(entry: list[object], body: _Body) -> DenseDelta:
     return DenseDelta(
         weights=body.array(_F32, *shape), state=body.array(_F32, _size(entry[2], "state"))
     )
+
+
+def _read_filter(entry: list[object], body: _Body) -> FilterDelta:
+    n = _size(entry[7], "filter lines")
+    return FilterDelta(
+        wide=_flag(entry[1], "wide"),
+        total_lines=_integer(entry[2], "filter lines in all"),
+        period=_signed(entry[3], "filter period"),
+        keys=_signed(entry[4], "filter keys"),
+        period_start_s=_signed(entry[5], "filter period start"),
+        now_s=_signed(entry[6], "filter clock"),
+        lines=body.array(_U32, n),
+        cells=body.array(_BYTE, n, _FILTER_LINE_BYTES),
+    )
+
+
+def _read_cursor(found: object) -> Cursor:
+    epoch, generation = _list(found, "cursor", length=2)
+    return Cursor(_integer(epoch, "epoch"), _integer(generation, "generation"))
+
+
+def _numbers_by_name(found: object, what: str) -> dict[str, int]:
+    return {name: _integer(entry[1], what) for name, entry in _entries(found, what, 2)}
 
 
 def _entries(found: object, what: str, length: int) -> Iterator[tuple[str, list[object]]]:
@@ -260,6 +327,10 @@ def _integer(found: object, what: str, least: int = 0, most: int = (1 << 63) - 1
     return found
 
 
+def _signed(found: object, what: str) -> int:
+    return _integer(found, what, least=-(1 << 63))
+
+
 def _size(found: object, what: str, most: int = _MAX_ROWS) -> int:
     return _integer(found, what, most=most)
 
@@ -276,6 +347,16 @@ def _table_shape(name: str, delta: TableDelta) -> tuple[int, int, int, int]:
             f"{list(delta.state.shape)}, removed {list(delta.removed.shape)} do not belong together"
         )
     return rows, delta.weights.shape[1], delta.state.shape[1], delta.removed.shape[0]
+
+
+def _filter_lines(name: str, change: FilterDelta) -> int:
+    n = change.lines.shape[0] if change.lines.ndim == 1 else -1
+    if change.cells.shape != (n, _FILTER_LINE_BYTES):
+        raise ShapeError(
+            f"filter of table {name!r}: lines {list(change.lines.shape)} and cells "
+            f"{list(change.cells.shape)} do not belong together"
+        )
+    return n
 
 
 def _little(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

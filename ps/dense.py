@@ -154,6 +154,11 @@ class DenseStore:
             variable.moved = False
         return moved
 
+    def mark_all(self) -> None:
+        """Count every variable as moved."""
+        for variable in self._variables.values():
+            variable.moved = True
+
     def export(self) -> dict[str, DenseDelta]:
         """Every variable in full; what has moved since the last seal stays marked."""
         return {name: variable.delta() for name, variable in self._variables.items()}

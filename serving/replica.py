@@ -15,7 +15,7 @@ from serving.staleness import StalenessSummary, StalenessWindow
 from serving.version import ModelVersion, ShardVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ps.clock import Clock
     from serving.store import StoreFactory
 
-# A shard's first block; a replica that starts with it needs no base.
-FIRST_EPOCH = 1
+    # fids uint64[n] -> the number of the shard that has each, integers[n].
+    Owner = Callable[[U64], npt.NDArray[np.integer[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class _Published:
     dense: Mapping[str, F32]
     version: ModelVersion
     ready: bool
+    owner: Owner | None
 
 
 class Replica:
@@ -90,7 +91,7 @@ class Replica:
         clock: Clock,
         *,
         shards: int = 1,
-        owner: Callable[[U64], npt.NDArray[np.integer[Any]]] | None = None,
+        owner: Owner | None = None,
         dense: Collection[str] = (),
         staleness_window: int = 4_096,
     ) -> None:
@@ -100,12 +101,10 @@ class Replica:
         (lambda fids: shard_map[bucket_of(fids)], of ps.buckets); needed with several shards. dense: the variables the model reads, without which the
         replica is not ready.
         """
-        if shards > 1 and owner is None:
-            raise ValueError("a replica of several shards needs to know the owner of a fid")
+        _check_owner(shards, owner)
         self.model = model
         self._tables = dict(tables)
         self._clock = clock
-        self._owner = owner
         self._needed = frozenset(dense)
         self._window = StalenessWindow(staleness_window)
         self._applying = threading.Lock()
@@ -114,7 +113,9 @@ class Replica:
         self._bases = 0
         self._ready = threading.Event()
         self._when_ready: list[Callable[[], None]] = []
-        self._published = _Published((None,) * shards, {}, ModelVersion(model), ready=False)
+        self._published = _Published(
+            (None,) * shards, {}, ModelVersion(model), ready=False, owner=owner
+        )
 
     @property
     def shards(self) -> int:
@@ -192,6 +193,32 @@ class Replica:
             callback()
         return True
 
+    def reshard(self, bases: Sequence[Block], owner: Owner | None = None) -> None:
+        """Go on with another set of shards, whose base blocks these are, by number.
+
+        They are laid out beside what is served and take its place in one step. Raises
+        ForeignBlockError, ShapeError; then what was served is served on.
+        """
+        _check_owner(len(bases), owner)
+        with self._applying:
+            shards = []
+            for number, base in enumerate(bases):
+                if (base.model, base.shard, base.base) != (self.model, number, True):
+                    raise ForeignBlockError(
+                        f"shard {base.shard}, epoch {base.epoch} of model {base.model!r} is not the "
+                        f"base of shard {number} of {self.model!r}"
+                    )
+                part = Part(self._tables)
+                part.check(base)
+                for table, delta in base.tables.items():
+                    part.write(table, delta)
+                dense = {name: delta.weights for name, delta in base.dense.items()}
+                shards.append(_Shard(part, dense, _version(base)))
+            became_ready = self._show(tuple(shards), owner)
+            self._bases += len(shards)
+        for callback in became_ready:
+            callback()
+
     def read(self, fids: Mapping[str, U64]) -> Reading:
         """Rows by table for fids uint64[n], and all dense variables.
 
@@ -219,35 +246,47 @@ class Replica:
             raise ForeignBlockError(f"{where}: this replica has shards 0 to {self.shards - 1}")
         cursor = self.cursor(block.shard)
         if cursor is None:
-            if not block.base and block.epoch != FIRST_EPOCH:
-                raise BlockGapError(block.shard, FIRST_EPOCH, block.epoch)
+            # A shard's very first block needs no base.
+            if not block.base and block.follows.epoch != 0:
+                raise BlockGapError(block.shard, 1, block.epoch)
             return True
-        if block.generation == cursor.generation:
-            if block.epoch <= cursor.epoch:
-                return False
-            if not block.base and block.epoch != cursor.epoch + 1:
-                raise BlockGapError(block.shard, cursor.epoch + 1, block.epoch)
+        same = block.generation == cursor.generation
+        if same and block.epoch <= cursor.epoch:
+            return False
+        if block.base and block.generation >= cursor.generation:
             return True
+        if block.follows == (cursor.epoch, cursor.generation):
+            return True
+        if same:
+            raise BlockGapError(block.shard, cursor.epoch + 1, block.follows.epoch + 1)
         # A restored shard may be younger than what is served: only its base says what it holds.
-        if block.generation < cursor.generation or not block.base:
-            raise ForeignBlockError(
-                f"{where}: of generation {block.generation}, the replica is at {cursor.generation}; "
-                "start again from a base block of the newest generation"
-            )
-        return True
+        raise ForeignBlockError(
+            f"{where}: of generation {block.generation}, the replica is at {cursor.generation}; "
+            "start again from a base block of the newest generation"
+        )
 
     def _publish(
         self, block: Block, part: Part, dense: Mapping[str, F32]
     ) -> list[Callable[[], None]]:
         """Let readers see what was applied; the callbacks that are due if that made it ready."""
         before = self._published
-        version = ShardVersion(
-            block.shard, block.generation, block.epoch, block.event_ts_us, block.sealed_us
-        )
+        version = _version(block)
         shards = tuple(
             _Shard(part, dense, version) if number == block.shard else shard
             for number, shard in enumerate(before.shards)
         )
+        due = self._show(shards, before.owner)
+        self._applied += 1
+        self._bases += block.base
+        if block.ingest_us is not None and not block.base:
+            self._window.record((self._clock.now_us() - block.ingest_us) / 1e6)
+        return due
+
+    def _show(
+        self, shards: tuple[_Shard | None, ...], owner: Owner | None
+    ) -> list[Callable[[], None]]:
+        """Replace what readers see, in one step; the callbacks that are due if that made it ready."""
+        before = self._published
         present = [shard for shard in shards if shard is not None]
         merged = {name: weights for shard in present for name, weights in shard.dense.items()}
         after = _Published(
@@ -255,12 +294,9 @@ class Replica:
             dense=merged,
             version=replace(before.version, shards=tuple(shard.version for shard in present)),
             ready=before.ready or (len(present) == len(shards) and self._needed <= merged.keys()),
+            owner=owner,
         )
         self._published = after
-        self._applied += 1
-        self._bases += block.base
-        if block.ingest_us is not None and not block.base:
-            self._window.record((self._clock.now_us() - block.ingest_us) / 1e6)
         due: list[Callable[[], None]] = []
         if after.ready and not before.ready:
             self._ready.set()
@@ -268,9 +304,9 @@ class Replica:
         return due
 
     def _gather(self, published: _Published, table: str, fids: U64) -> tuple[F32, int]:
-        if len(published.shards) == 1 or self._owner is None:
+        if len(published.shards) == 1 or published.owner is None:
             return _part(published, 0).read(table, fids)
-        owners = self._owner(fids)
+        owners = published.owner(fids)
         rows: F32 | None = None
         missing = 0
         for shard in range(len(published.shards)):
@@ -284,8 +320,19 @@ class Replica:
         return rows, missing
 
 
+def _check_owner(shards: int, owner: Owner | None) -> None:
+    if shards > 1 and owner is None:
+        raise ValueError("a replica of several shards needs to know the owner of a fid")
+
+
 def _part(published: _Published, shard: int) -> Part:
     found = published.shards[shard]
     if found is None:
         raise NotReadyError(f"shard {shard} has sent no block yet")
     return found.part
+
+
+def _version(block: Block) -> ShardVersion:
+    return ShardVersion(
+        block.shard, block.generation, block.epoch, block.event_ts_us, block.sealed_us
+    )
