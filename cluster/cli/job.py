@@ -74,7 +74,13 @@ def _show(console: Console, plan: Plan) -> None:
     from rich.table import Table
 
     from cluster.cli import figures
-    from cluster.job.describe import dense_facts, feature_facts, table_facts
+    from cluster.job.describe import (
+        admin_facts,
+        dense_facts,
+        feature_facts,
+        store_facts,
+        table_facts,
+    )
 
     train, serve = plan.train, plan.serve
     grain = "example by example" if train.grain == "example" else f"batches of {train.batch_size:,}"
@@ -121,6 +127,10 @@ def _show(console: Console, plan: Plan) -> None:
             f"[bold]dense[/]  {total:,} floats, {variables[0].optimizer}", highlight=False
         )
         console.print(dense)
+    if train.standbys:
+        console.print(f"[bold]standbys[/]  {train.standbys} for each shard", highlight=False)
+    console.print("[bold]store[/] ", store_facts(plan), highlight=False, soft_wrap=True)
+    console.print("[bold]admin[/] ", admin_facts(plan), highlight=False, soft_wrap=True)
 
 
 def _show_sample(console: Console, facts: SampleFacts) -> None:

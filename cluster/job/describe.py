@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.job.section import format_duration
+from cluster.job.section import format_duration, format_size
 from model.features import (
     Bucketised,
     Categorical,
@@ -109,6 +109,34 @@ def dense_facts(plan: Plan) -> list[DenseFacts]:
         for shard in plan.shards
         for variable in shard.dense
     ]
+
+
+def store_facts(plan: Plan) -> str:
+    """The block store in a line; what would be missing, where there is none."""
+    store = plan.store
+    if store is None:
+        return "none: what is learned is gone when the run ends (store: {url: ...} keeps it)"
+    limits = []
+    if store.keep_points is not None:
+        limits.append(f"the latest {store.keep_points:,}")
+    if store.keep_age_s is not None:
+        limits.append(f"{format_duration(store.keep_age_s)} back")
+    if store.keep_bytes is not None:
+        limits.append(f"within {format_size(store.keep_bytes)}")
+    kept = ", ".join(limits) or "all of them"
+    return (
+        f"{store.url}, a restore point every {format_duration(store.commit_every_s)}, kept: {kept}"
+    )
+
+
+def admin_facts(plan: Plan) -> str:
+    """The admin service in a line."""
+    admin = plan.admin
+    if admin is None:
+        return "off"
+    port = "any free port" if admin.port == 0 else f"port {admin.port}"
+    safety = "token" if admin.token is not None else "no token"
+    return f"{admin.host}, {port}, {safety}, {'TLS' if admin.cert_file else 'no TLS'}"
 
 
 def describe_optimizer(optimizer: Optimizer) -> str:

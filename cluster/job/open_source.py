@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from cluster.job.places import place
 from cluster.job.sources import (
     ArrowSource,
     AvazuSource,
@@ -74,9 +74,7 @@ def open_source(job: Job, columns: Sequence[str], blame: Blame) -> Source:
 def source_path(job: Job) -> str | None:
     """Where the source's files are: what the job says, relative to the job file; None if made up."""
     path: str | None = getattr(job.settings.source, "path", None)
-    if path is None or "://" in path or path.startswith("memory:"):
-        return path
-    return str(job.document.folder / Path(path).expanduser())
+    return None if path is None else place(job, path)
 
 
 def _opened(job: Job, columns: list[str]) -> Source:

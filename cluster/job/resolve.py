@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from cluster.job.blame import Blame
 from cluster.job.conventions import event_time_of, label_of
 from cluster.job.open_source import open_source
+from cluster.job.resolve_admin import admin_plan
 from cluster.job.resolve_features import feature_spec
 from cluster.job.resolve_serving import serve_plan
 from cluster.job.resolve_shards import shard_specs
+from cluster.job.resolve_store import store_plan
 from cluster.plan import Plan, TrainPlan
 from model.assemble import ExampleSpec
 from model.event_time import OffsetClock
@@ -20,13 +22,19 @@ from worker.metrics.progressive import MetricsSpec
 
 if TYPE_CHECKING:
     from cluster.job.load import Job
+    from model.features import FeatureSpec
+    from model.model import Model
+    from ps.shard import ShardSpec
     from worker.events import Source
 
 
-def resolve(job: Job, *, source: Source | None = None) -> Plan:
-    """The plan of a job. source: read this instead of what the job file names.
+def resolve(
+    job: Job, *, source: Source | None = None, shards: int | None = None, store: str | None = None
+) -> Plan:
+    """The plan of a job.
 
-    Raises JobFileError for what cannot work, worker.errors.SourceError where the source is not there.
+    Instead of what the job file says, where given: source to read from, number of shards, URL (or
+    path, from the working directory) of the block store. Raises JobFileError for what cannot work, worker.errors.SourceError where the source is not there.
     """
     settings, blame = job.settings, Blame(job.document)
     features = feature_spec(job, blame)
@@ -34,8 +42,8 @@ def resolve(job: Job, *, source: Source | None = None) -> Plan:
     options = settings.model.model_dump(exclude={"kind"})
     with blame.on("model"):
         model = build_model(kind, features.layout, options)
-    _check_grain(job, blame)
-    shards = shard_specs(job, features, model, blame)
+    asked = settings.train.shards if shards is None else shards
+    make_shards = partial(_make_shards, job, features, model, blame)
     with blame.on("label"):
         label = label_of(job, blame)
     event_time = event_time_of(job, blame)
@@ -47,13 +55,23 @@ def resolve(job: Job, *, source: Source | None = None) -> Plan:
         examples=examples,
         source=source or open_source(job, examples.columns, blame),
         make_model=partial(build_model, kind, features.layout, options),
-        shards=shards,
+        shards=make_shards(asked),
         train=train,
         serve=serve,
+        store=store_plan(job, blame, store),
+        admin=admin_plan(job, blame),
+        make_shards=make_shards,
     )
 
 
-def _check_grain(job: Job, blame: Blame) -> None:
+def _make_shards(
+    job: Job, features: FeatureSpec, model: Model, blame: Blame, shards: int
+) -> tuple[ShardSpec, ...]:
+    _check_grain(job, shards, blame)
+    return shard_specs(job, features, model, shards, blame)
+
+
+def _check_grain(job: Job, shards: int, blame: Blame) -> None:
     settings = job.settings
     if settings.train.grain != "example":
         return
@@ -63,10 +81,10 @@ def _check_grain(job: Job, blame: Blame) -> None:
             f"found example; learning by example is for model kind logistic, this is "
             f"{settings.model.kind}: set grain: batch, or model: {{kind: logistic}}",
         )
-    if settings.train.shards != 1:
+    if shards != 1:
         blame.refuse(
             ("train", "shards"),
-            f"found {settings.train.shards}; learning by example needs its only shard at hand: "
+            f"found {shards}; learning by example needs its only shard at hand: "
             "set shards: 1, or grain: batch",
         )
     tables = {feature.table for feature in settings.features if feature.kind != "numeric"}
@@ -102,4 +120,5 @@ def _train_plan(job: Job, blame: Blame, *, timed: bool) -> TrainPlan:
         max_jump_s=train.max_jump if timed else None,
         quarantine=quarantine,
         prefetch_batches=train.prefetch_batches,
+        standbys=train.standbys,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cluster.job.places import address
 from cluster.plan import ServePlan
 from serving.config import ServingConfig
 
@@ -21,9 +22,9 @@ def serve_plan(job: Job, blame: Blame) -> ServePlan:
     serve = job.settings.serve
     if serve.sync_interval == 0:
         blame.refuse(("serve", "sync_interval"), "found 0; set it above 0, 1s is usual")
-    host, port = _address(serve.listen)
+    host, port = address(serve.listen)
     metrics_host, metrics_port = (
-        ("127.0.0.1", None) if serve.metrics is None else _address(serve.metrics)
+        ("127.0.0.1", None) if serve.metrics is None else address(serve.metrics)
     )
     for key, first in (("listen", port), ("metrics", metrics_port or 0)):
         if first + serve.replicas - 1 > _LAST_PORT:
@@ -51,11 +52,6 @@ def serve_plan(job: Job, blame: Blame) -> ServePlan:
             for number in range(serve.replicas)
         )
     return ServePlan(serve.replicas, serve.sync_interval, servers)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host, int(port)
 
 
 def _nth(port: int, number: int) -> int:

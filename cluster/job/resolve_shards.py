@@ -20,6 +20,8 @@ from ps.shard import ShardSpec
 from ps.table.spec import SlotPolicy, TableSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.job.blame import Blame
     from cluster.job.document import KeyPath
     from cluster.job.features import Admission, FidFeatureSection
@@ -35,12 +37,12 @@ _NO_SETTINGS = TableSection()
 
 
 def shard_specs(
-    job: Job, features: FeatureSpec, model: Model, blame: Blame
+    job: Job, features: FeatureSpec, model: Model, shards: int, blame: Blame
 ) -> tuple[ShardSpec, ...]:
-    """One specification for each shard. Raises JobFileError."""
+    """One specification for each of so many shards. Raises JobFileError."""
     settings = job.settings
     _check_tables(job, features, blame)
-    tables = tuple(_table_spec(job, name, model, blame) for name in features.tables)
+    tables = tuple(_table_spec(job, name, model, shards, blame) for name in features.tables)
     with blame.on("dense"):
         optimizer = settings.dense.optimizer or _default_optimizer(settings.model.kind)
         dense = [
@@ -52,9 +54,9 @@ def shard_specs(
             )
             for name, shape in model.dense_shapes().items()
         ]
-    shards = settings.train.shards
-    shard_map = even_shard_map(shards)
-    fingerprint = f"{job.name}@{_fingerprint(job, features)}"
+    with blame.on("train", "shards"):
+        shard_map = even_shard_map(shards)
+    fingerprint = f"{job.name}@{_fingerprint(job, features, tables, dense)}"
     with blame.on("tables"):
         return tuple(
             ShardSpec(
@@ -86,7 +88,7 @@ def _check_tables(job: Job, features: FeatureSpec, blame: Blame) -> None:
             )
 
 
-def _table_spec(job: Job, name: str, model: Model, blame: Blame) -> TableSpec:
+def _table_spec(job: Job, name: str, model: Model, shards: int, blame: Blame) -> TableSpec:
     kind = job.settings.model.kind
     section = job.settings.tables.get(name, _NO_SETTINGS)
     path: KeyPath = ("tables", name)
@@ -113,7 +115,7 @@ def _table_spec(job: Job, name: str, model: Model, blame: Blame) -> TableSpec:
             optimizer=section.optimizer or _default_optimizer(kind),
             initializer=initializer,
             slots=slots,
-            capacity_rows=None if capacity is None else -(-capacity // job.settings.train.shards),
+            capacity_rows=None if capacity is None else -(-capacity // shards),
             on_full=section.on_full,
             **optional,
         )
@@ -216,16 +218,25 @@ def _admission(section: Admission | None) -> AdmissionPolicy:
     return AdmitAll()
 
 
-def _fingerprint(job: Job, features: FeatureSpec) -> str:
-    """Eight hex digits of all that decides what a row or a dense variable means."""
-    settings = job.settings
+def _fingerprint(
+    job: Job, features: FeatureSpec, tables: Sequence[TableSpec], dense: Sequence[DenseSpec]
+) -> str:
+    """Eight hex digits of all that decides what a row or a dense variable means.
+
+    How fast it moves, who gets a row and how long it lives may change from run to run, and so may
+    the number of shards and the room they have.
+    """
     described = {
         "features": features.fingerprint(),
-        "policies": [section.model_dump(mode="json") for section in settings.features],
-        "model": settings.model.model_dump(mode="json"),
-        "tables": {name: repr(section) for name, section in sorted(settings.tables.items())},
-        "dense": repr(settings.dense),
-        "seed": settings.train.seed,
-        "shards": settings.train.shards,
+        "model": job.settings.model.model_dump(mode="json"),
+        "tables": {
+            table.name: [table.width, table.optimizer.name, repr(table.initializer)]
+            for table in tables
+        },
+        "dense": {
+            variable.name: [variable.shape, variable.optimizer.name, variable.init_scale]
+            for variable in dense
+        },
+        "seed": job.settings.train.seed,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

@@ -11,6 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from pydantic_core import PydanticCustomError
 
 _UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_SIZE_UNITS: dict[str, int] = {"B": 1} | {
+    prefix + end: int(base**power)
+    for power, prefix in enumerate("KMGT", start=1)
+    for end, base in (("B", 1_000), ("iB", 1_024))
+}
+_SIZE_PATTERN = r"^\d+(?:\.\d+)? ?(?:[KMGT]i?)?B$"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[KMGT]i?)?B)")
 _PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)"
 _PATTERN = rf"^(?:{_PART})+$"
 _DURATION = re.compile(_PATTERN)
@@ -49,6 +56,45 @@ def format_duration(seconds: float) -> str:
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"
 
+
+def parse_size(value: object) -> int:
+    """Bytes of "500MB", "20GiB", or of a whole number.
+
+    Raises ValueError (as pydantic's) for anything else, and for what is below 0.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise PydanticCustomError(
+            "size", "it should be a size such as 500MB, 20GiB, or a number of bytes"
+        )
+    return round(float(found[1]) * _SIZE_UNITS[found[2]])
+
+
+def format_size(size: int) -> str:
+    """The other way round, in the largest unit that divides it."""
+    units = sorted(_SIZE_UNITS.items(), key=lambda unit: -unit[1])
+    for unit, factor in units:
+        if size >= factor and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+# In bytes.
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": _SIZE_PATTERN},
+                {"type": "integer", "minimum": 0},
+            ],
+            "examples": ["500MB", "20GiB"],
+        }
+    ),
+]
 
 # In seconds.
 Duration = Annotated[

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
 
 from cluster.job.features import FeatureSection
 from cluster.job.parameters import DenseSection, ModelSection, TableSection
-from cluster.job.section import Duration, Section
+from cluster.job.section import Duration, Section, Size
 from cluster.job.sources import SourceSection
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -46,7 +46,7 @@ class TrainSection(Section):
 
     max_examples: positions of the stream after which to stop. max_jump: how far ahead of the event
     clock a time may be, null: any. quarantine: a file for records that could not be learned from;
-    null: they are only counted.
+    null: they are only counted. standbys: hot copies of each shard, ready to take its place.
     """
 
     grain: Literal["batch", "example"] = "batch"
@@ -59,6 +59,7 @@ class TrainSection(Section):
     max_jump: Duration | None = 30 * 86_400.0
     quarantine: _Text | None = None
     prefetch_batches: PositiveInt = 2
+    standbys: Annotated[int, Field(ge=0, le=1)] = 0
 
 
 class TlsSection(Section):
@@ -83,6 +84,49 @@ class ServeSection(Section):
     tls: TlsSection | None = None
 
 
+class KeepSection(Section):
+    """Which restore points stay: those within all of these limits, and the newest. null: no limit."""
+
+    points: Annotated[int | None, Field(ge=0)] = 1_000
+    age: Duration | None = None
+    bytes: Size | None = None
+
+
+class CompactSection(Section):
+    """When a shard's blocks become a new base: at this share of the base's bytes, or this many."""
+
+    share: PositiveFloat = 1.0
+    blocks: PositiveInt = 600
+    memory: Annotated[Size, Field(description="what the compactor may take")] = 256 << 20
+
+
+class StoreSection(Section):
+    """Where what was learned is kept, so that nothing is lost: a folder or any fsspec URL.
+
+    commit_every: wall time between two restore points; null: serve.sync_interval.
+    """
+
+    url: Annotated[_Text, Field(description="folder, relative to the job file, or a URL")]
+    commit_every: Duration | None = None
+    keep: KeepSection = KeepSection()
+    compact_after: CompactSection = CompactSection()
+
+
+class AdminSection(Section):
+    """The service that ps-admin talks to. Beyond this machine it needs a token and tls.
+
+    token: what a client must know, best kept in the environment: ${TRILITH_ADMIN_TOKEN}.
+    """
+
+    listen: Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")] = "127.0.0.1:0"
+    token: Annotated[str | None, Field(pattern=r"^[!-~]{8,}$", repr=False)] = None
+    tls: TlsSection | None = None
+
+
+def _no_off(value: object) -> object:
+    return None if value == "off" else value
+
+
 class JobSettings(Section):
     """A job: where events come from, what is learned of them, and where it is served."""
 
@@ -96,3 +140,7 @@ class JobSettings(Section):
     dense: DenseSection = DenseSection()
     train: TrainSection = TrainSection()
     serve: ServeSection = ServeSection()
+    store: StoreSection | None = None
+    admin: Annotated[
+        AdminSection | None, BeforeValidator(_no_off), Field(description="null or off: none")
+    ] = AdminSection()

@@ -1,0 +1,64 @@
+"""The store section of a job as a plan: where restore points go, and how long they stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.job.places import place
+from cluster.job.section import format_duration
+from cluster.job.settings import StoreSection
+from cluster.plan import StorePlan
+
+if TYPE_CHECKING:
+    from cluster.job.blame import Blame
+    from cluster.job.load import Job
+
+# A compactor with less would read and write a few rows at a time.
+_LEAST_MEMORY = 1 << 20
+
+
+def store_plan(job: Job, blame: Blame, url: str | None = None) -> StorePlan | None:
+    """The plan, None where the job has no store. url: instead of the job's, from where the command
+    is run. Raises JobFileError.
+    """
+    section = job.settings.store
+    if section is None:
+        if url is None:
+            return None
+        section = StoreSection(url=url)
+    interval_s = job.settings.serve.sync_interval
+    commit_every_s = interval_s if section.commit_every is None else section.commit_every
+    if commit_every_s < interval_s or commit_every_s == 0:
+        blame.refuse(
+            ("store", "commit_every"),
+            f"found {format_duration(commit_every_s)}; a restore point is an epoch, and there is one "
+            f"every {format_duration(interval_s)}: set it to that or more, or lower "
+            "serve.sync_interval",
+        )
+    _check_keep(section, blame)
+    compact = section.compact_after
+    if compact.memory < _LEAST_MEMORY:
+        blame.refuse(
+            ("store", "compact_after", "memory"),
+            f"found {compact.memory} bytes; set it to 1MiB or more, 256MiB is usual",
+        )
+    return StorePlan(
+        url=place(job, section.url) if url is None else url,
+        commit_every_s=commit_every_s,
+        keep_points=section.keep.points,
+        keep_age_s=section.keep.age,
+        keep_bytes=section.keep.bytes,
+        compact_after_share=compact.share,
+        compact_after_blocks=compact.blocks,
+        compact_memory_bytes=compact.memory,
+    )
+
+
+def _check_keep(section: StoreSection, blame: Blame) -> None:
+    for name in ("points", "age", "bytes"):
+        if getattr(section.keep, name) == 0:
+            blame.refuse(
+                ("store", "keep", name),
+                "found 0; the newest restore point stays in any case: set it above 0, or to null for "
+                "no limit",
+            )
