@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ps.errors import CorruptBlockError, SpecError
+from ps.block import FilterDelta
+from ps.errors import CorruptBlockError, ShapeError, SpecError
 from ps.kernels import admit, sketch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ps.arrays import F64, I64, U8, U16
+    from ps.arrays import F64, I64, U8, U16, U32, U64
 
 _SLOTS = 1 << 16
+_WORD_BITS = 64
+_HEADER_BYTES = 8  # of a line: its period
 _MAX_POLICIES = 255  # that a uint8 can name, besides ADMIT_ALL
 _MAX_REMEMBERED_FIDS = 1 << 33  # what 32 bits of line number reach
 DEFAULT_REMEMBERED_FIDS = 1 << 20
-
-# magic, version, wide, lines, period, keys, period_start_s, now_s
-_HEADER = struct.Struct("<4sHHqqqqq")
-_MAGIC = b"TLAF"
-_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class AdmitWithProbability:
 
 Admission = AdmitAll | AdmitAfter | AdmitWithProbability
 
-FilterArrays = tuple["U8", "F64", "U8", "U16", "I64", "I64"]
+FilterArrays = tuple["U8", "F64", "U8", "U16", "I64", "I64", "U64"]
 
 
 class AdmissionFilter:
@@ -104,6 +101,7 @@ class AdmissionFilter:
             lines *= 2
         self._lines = lines
         self._cells = _aligned_zeros(lines * sketch.LINE_BYTES)
+        self._changed: U64 = np.zeros(-(-lines // _WORD_BITS), dtype=np.uint64)
         self._clock = np.zeros(sketch.CLOCK_WIDTH, dtype=np.int64)
         self._clock[sketch.PERIOD] = 1
         self._clock[sketch.KEY_LIMIT] = lines * sketch.KEYS_PER_LINE
@@ -113,7 +111,7 @@ class AdmissionFilter:
 
     @property
     def arrays(self) -> FilterArrays:
-        """slot_policy, policies, cells, wide_cells, periods, clock: what admits() takes, in order."""
+        """What admits() takes from slot_policy on, in order."""
         return (
             self._slot_policy,
             self._policies,
@@ -121,6 +119,7 @@ class AdmissionFilter:
             self._cells.view(np.uint16),
             self._cells.view(np.int64),
             self._clock,
+            self._changed,
         )
 
     @property
@@ -145,54 +144,174 @@ class AdmissionFilter:
             clock[sketch.KEYS] = 0
             clock[sketch.PERIOD_START_S] += halves * self._half_window_s
 
-    def state_bytes(self) -> bytes:
-        """What has been counted, little-endian; empty where no slot counts."""
+    def delta(self) -> FilterDelta | None:
+        """The lines written since the last delta, as new arrays; None where no slot counts."""
         if not self._counts:
-            return b""
-        clock = self._clock
-        header = _HEADER.pack(
-            _MAGIC,
-            _VERSION,
-            int(clock[sketch.WIDE]),
-            self._lines,
-            *(int(clock[i]) for i in _SAVED),
-        )
-        return header + self._cells.tobytes()
+            return None
+        lines = self._changed_lines()
+        self._changed[:] = 0
+        return self._taken(lines)
 
-    def restore(self, state: bytes) -> None:
-        """Take over what state_bytes() returned; empty means start counting afresh.
+    def export(self) -> FilterDelta | None:
+        """Every line that still counts, as new arrays; the next delta is what it would have been.
 
-        Raises CorruptBlockError where the bytes are no filter's state, SpecError where they are
-        another configuration's; the filter is then as it was.
+        Lines of two periods ago and before count for nothing and are left out.
         """
-        if not state or not self._counts:
-            self._clock[list(_SAVED)] = (1, 0, 0, 0)
-            self._cells[:] = 0
+        if not self._counts:
+            return None
+        periods = self._periods
+        counting = (periods > 0) & (periods >= self._clock[sketch.PERIOD] - 1)
+        return self._taken(np.flatnonzero(counting))
+
+    def apply(self, delta: FilterDelta, *, replace: bool) -> None:
+        """Take over the lines and the clock of another filter; they do not count as written here.
+
+        replace: the delta is an export, so all other lines are emptied. A filter that does not count
+        has no use for either. Raises SpecError where the delta is of another configuration,
+        ShapeError or CorruptBlockError where it is malformed; then nothing has changed.
+        """
+        self.check(delta)
+        if not self._counts:
             return
-        if len(state) < _HEADER.size:
-            raise CorruptBlockError(f"admission filter state of {len(state)} bytes is cut short")
-        magic, version, wide, lines, *saved = _HEADER.unpack_from(state)
-        if magic != _MAGIC or version != _VERSION:
-            raise CorruptBlockError(
-                f"admission filter state begins with {magic!r} version {version}, expected "
-                f"{_MAGIC!r} version {_VERSION}"
+        if replace:
+            # Only those in use: the others' pages may never have been touched.
+            self._lines_2d[np.flatnonzero(self._periods)] = 0
+            self._changed[:] = 0
+        self._lines_2d[delta.lines] = delta.cells
+        self._clock[list(_SAVED)] = (
+            delta.period,
+            delta.keys,
+            delta.period_start_s,
+            delta.now_s,
+        )
+
+    def merge(self, delta: FilterDelta) -> None:
+        """Add another filter's export to what has been counted here: for resharding.
+
+        Afterwards no fid has occurred less often than either of the two knew. Periods are compared
+        by their age, not by their number; the younger clock goes on. The lines do not count as
+        written. Raises what apply() raises.
+        """
+        self.check(delta)
+        if not self._counts:
+            return
+        clock = self._clock
+        period = max(int(clock[sketch.PERIOD]), delta.period)
+        in_use = np.flatnonzero(self._periods)
+        self._periods[in_use] += period - clock[sketch.PERIOD]
+        cell = np.uint16 if clock[sketch.WIDE] else np.uint8
+        theirs = _this_and_last(delta.cells, delta.period, cell)
+        ours = _this_and_last(self._lines_2d[delta.lines], period, cell)
+        merged = np.empty_like(delta.cells)
+        merged[:, :_HEADER_BYTES].view(np.int64)[:] = period
+        merged[:, _HEADER_BYTES:] = np.maximum(theirs, ours).view(np.uint8)
+        self._lines_2d[delta.lines] = merged
+        clock[list(_SAVED)] = (
+            period,
+            max(int(clock[sketch.KEYS]), delta.keys),
+            max(int(clock[sketch.PERIOD_START_S]), delta.period_start_s),
+            max(int(clock[sketch.NOW_S]), delta.now_s),
+        )
+
+    def mark_all(self) -> None:
+        """Count every line as written, so that the next delta has them all."""
+        whole, rest = divmod(self._lines, _WORD_BITS)
+        self._changed[:whole] = np.uint64(2**64 - 1)
+        if rest:
+            self._changed[whole] = np.uint64((1 << rest) - 1)
+
+    def forget_changes(self) -> None:
+        """Count no line as written: what was, its reader has by other means."""
+        self._changed[:] = 0
+
+    def check(self, delta: FilterDelta) -> None:
+        """Refuse a delta that apply() and merge() would refuse: see there."""
+        n = delta.lines.size
+        if delta.lines.dtype != np.uint32 or delta.lines.shape != (n,):
+            raise ShapeError(
+                "lines of an admission filter must be uint32[n], not "
+                f"{delta.lines.dtype}{list(delta.lines.shape)}"
             )
-        if len(state) - _HEADER.size != lines * sketch.LINE_BYTES:
-            raise CorruptBlockError(
-                f"admission filter state of {lines} lines has {len(state)} bytes, expected "
-                f"{_HEADER.size + lines * sketch.LINE_BYTES}"
+        if delta.cells.dtype != np.uint8 or delta.cells.shape != (n, sketch.LINE_BYTES):
+            raise ShapeError(
+                f"{n} lines of an admission filter must be uint8[{n}, {sketch.LINE_BYTES}], not "
+                f"{delta.cells.dtype}{list(delta.cells.shape)}"
             )
-        if (wide, lines) != (int(self._clock[sketch.WIDE]), self._lines):
+        if n and (
+            int(delta.lines[-1]) >= delta.total_lines
+            or (np.diff(delta.lines.astype(np.int64)) <= 0).any()
+        ):
+            raise CorruptBlockError(
+                f"lines of an admission filter must rise and stay below {delta.total_lines:,}"
+            )
+        periods = delta.cells[:, :_HEADER_BYTES].copy().view(np.int64)
+        if (
+            delta.period < 1
+            or delta.keys < 0
+            or (periods < 0).any()
+            or (periods > delta.period).any()
+        ):
+            raise CorruptBlockError(
+                f"an admission filter in period {delta.period} has lines or counts of a period that "
+                "cannot be"
+            )
+        if not self._counts:
+            return
+        wide = bool(self._clock[sketch.WIDE])
+        if (delta.wide, delta.total_lines) != (wide, self._lines):
             raise SpecError(
-                f"admission filter state has {lines} lines of {_cell_name(wide)} cells, this table "
-                f"is configured for {self._lines} of {_cell_name(int(self._clock[sketch.WIDE]))}; "
-                "keep remembered_fids and occurrences as they were, or restore without the filter"
+                f"admission filter state has {delta.total_lines} lines of {_cell_name(delta.wide)} "
+                f"cells, this table is configured for {self._lines} of {_cell_name(wide)}; keep "
+                "remembered_fids and occurrences as they were, or restore without the filter"
             )
-        self._clock[list(_SAVED)] = saved
-        self._cells[:] = np.frombuffer(state, dtype=np.uint8, offset=_HEADER.size)
+
+    @property
+    def _lines_2d(self) -> U8:
+        return self._cells.reshape(self._lines, sketch.LINE_BYTES)
+
+    @property
+    def _periods(self) -> I64:
+        """The period of every line, a view."""
+        return self._cells.view(np.int64)[:: sketch.LINE_BYTES // _HEADER_BYTES]
+
+    def _changed_lines(self) -> I64:
+        """The numbers of the lines marked as written, ascending."""
+        words = np.flatnonzero(self._changed)
+        octets = self._changed[words].view(np.uint8).reshape(words.size, _WORD_BITS // 8)
+        which, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
+        return words[which] * _WORD_BITS + bit
+
+    def _taken(self, lines: I64) -> FilterDelta:
+        numbers: U32 = lines.astype(np.uint32)
+        cells: U8 = self._lines_2d[lines]
+        numbers.setflags(write=False)
+        cells.setflags(write=False)
+        clock = self._clock
+        return FilterDelta(
+            wide=bool(clock[sketch.WIDE]),
+            total_lines=self._lines,
+            period=int(clock[sketch.PERIOD]),
+            keys=int(clock[sketch.KEYS]),
+            period_start_s=int(clock[sketch.PERIOD_START_S]),
+            now_s=int(clock[sketch.NOW_S]),
+            lines=numbers,
+            cells=cells,
+        )
 
 
 _SAVED = (sketch.PERIOD, sketch.KEYS, sketch.PERIOD_START_S, sketch.NOW_S)
+
+
+def _this_and_last(lines: U8, period: int, cell: type[np.uint8 | np.uint16]) -> U8 | U16:
+    """What lines (uint8[n, 64]) have counted in this period and the last, side by side: cells[n, k]."""
+    periods = lines[:, :_HEADER_BYTES].copy().view(np.int64)[:, 0]
+    counted = cast("U8 | U16", lines[:, _HEADER_BYTES:].copy().view(cell))
+    half = counted.shape[1] // 2
+    one_behind = periods == period - 1
+    counted[one_behind, half:] = counted[one_behind, :half]
+    counted[one_behind, :half] = 0
+    counted[periods < period - 1] = 0
+    return counted
 
 
 def _cell_name(wide: int) -> str:

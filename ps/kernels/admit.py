@@ -2,7 +2,7 @@
 
 slot_policy: uint8[65536], the policy of every slot, 0 meaning that all are admitted; only the lines
 of slots in use are ever touched. policies: float64[2 * n], kind and parameter of each policy.
-cells, wide_cells, periods, clock: the counting sketch (ps.kernels.sketch).
+cells, wide_cells, periods, clock, changed: the counting sketch (ps.kernels.sketch).
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def admits(
     wide_cells: np.ndarray,
     periods: np.ndarray,
     clock: np.ndarray,
+    changed: np.ndarray,
 ) -> bool:
     """Count `count` >= 1 occurrences of a fid that has no row, and decide whether it gets one."""
     policy = np.int64(load(slot_policy, np.int64(fid >> _SLOT_SHIFT)))
@@ -65,5 +66,5 @@ def admits(
         return True
     parameter = load(policies, 2 * policy + 1)
     if load(policies, 2 * policy) == ADMIT_AFTER:
-        return bool(sketch_add(fid, count, cells, wide_cells, periods, clock) >= parameter)
+        return bool(sketch_add(fid, count, cells, wide_cells, periods, clock, changed) >= parameter)
     return poisson_admits(np.uint64(load(clock, SEED)), fid, salt, count, parameter)

@@ -6,11 +6,11 @@ import numpy as np
 
 from ps.arrays import F32, I64, U32, U64, Bool, Int
 from ps.kernels.hashing import mix64
-from ps.kernels.index import NEXT_ROW, find
-from ps.kernels.intrinsics import load, lowest_bit, store
-from ps.kernels.jit import kernel
+from ps.kernels.index import NEXT_ROW, REMOVED, TAGS_PER_LINE, find, first_line, second_line
+from ps.kernels.intrinsics import load, lowest_bit, prefetch_line, store
+from ps.kernels.jit import inlined, kernel
 from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
-from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
+from ps.kernels.lookup import GROUP, RING, STAGES, advance, verified_row
 from ps.kernels.rows import copy_floats, is_live, take_row, touch
 
 _WORD_BITS = 64
@@ -81,6 +81,31 @@ def gather_marked(
     return n
 
 
+@inlined
+def _write_row(
+    t: TableArrays,
+    layout: RowLayout,
+    row: Int,
+    i: Int,
+    last_seen_s: U32,
+    weights: F32,
+    state: F32,
+    has_state: bool,
+) -> None:
+    """Row `row` becomes the i-th of the arrays."""
+    base = row * layout.stride
+    store(t.meta, base + layout.last_seen_at, load(last_seen_s, i))
+    copy_floats(t.words, base + WEIGHTS_AT, weights, i * layout.width, layout.width)
+    if has_state:
+        copy_floats(
+            t.words,
+            base + layout.state_at,
+            state,
+            i * layout.state_width,
+            layout.state_width,
+        )
+
+
 @kernel
 def upsert(
     t: TableArrays,
@@ -90,12 +115,14 @@ def upsert(
     weights: F32,
     state: F32,
     epoch: np.uint32,
+    mark: bool,
     mixed: U64,
     found: I64,
 ) -> Int:
     """Write whole rows, making those that are missing; how many were made.
 
     fids: uint64[n]. With an empty state the rows' state is left as it is (a replica has none).
+    mark: whether they count as changed in this epoch.
     """
     n = fids.shape[0]
     groups = (n + GROUP - 1) // GROUP
@@ -116,19 +143,56 @@ def upsert(
                 if row < 0:
                     row = take_row(t, layout, fid, bits)
                     made += 1
-            base = row * layout.stride
-            touch(t, layout, row, epoch)
-            store(t.meta, base + layout.last_seen_at, load(last_seen_s, i))
-            copy_floats(t.words, base + WEIGHTS_AT, weights, i * layout.width, layout.width)
-            if has_state:
-                copy_floats(
-                    t.words,
-                    base + layout.state_at,
-                    state,
-                    i * layout.state_width,
-                    layout.state_width,
-                )
+            if mark:
+                touch(t, layout, row, epoch)
+            _write_row(t, layout, row, i, last_seen_s, weights, state, has_state)
     return made
+
+
+@kernel
+def load_new(
+    t: TableArrays,
+    layout: RowLayout,
+    fids: U64,
+    last_seen_s: U32,
+    weights: F32,
+    state: F32,
+    mixed: U64,
+) -> None:
+    """Write whole rows of fids that have none (uint64[n], unique), without looking them up.
+
+    They do not count as changed. mixed: uint64[RING], scratch. An empty state is as in upsert.
+    """
+    n = fids.shape[0]
+    has_state = state.shape[0] > 0
+    for begin in range(-GROUP, n, GROUP):
+        # Ask for the lines of the next group, then enter this one.
+        for i in range(begin + GROUP, min(n, begin + 2 * GROUP)):
+            bits = mix64(load(fids, i))
+            store(mixed, i % RING, bits)
+            prefetch_line(t.tags, first_line(bits, t) * TAGS_PER_LINE)
+            prefetch_line(t.tags, second_line(bits, t) * TAGS_PER_LINE)
+        for i in range(max(begin, 0), min(n, begin + GROUP)):
+            row = take_row(t, layout, load(fids, i), load(mixed, i % RING))
+            _write_row(t, layout, row, i, last_seen_s, weights, state, has_state)
+
+
+@kernel
+def mark_changed(
+    t: TableArrays, layout: RowLayout, fids: U64, epoch: np.uint32, removed: U64
+) -> None:
+    """Count fids as changed in this epoch: as touched where they have a row, else as removed.
+
+    removed has room for all.
+    """
+    for i in range(fids.shape[0]):
+        fid = load(fids, i)
+        row = find(t, layout.stride // 2, fid, mix64(fid))
+        if row >= 0:
+            touch(t, layout, row, epoch)
+        else:
+            store(removed, t.counters[REMOVED], fid)
+            t.counters[REMOVED] += 1
 
 
 @kernel

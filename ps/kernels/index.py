@@ -9,7 +9,7 @@ Keys can be made to share both lines at any size one likes. Those that more line
 the stash, a list of row numbers behind the lines: it is searched from end to end, and empty unless
 somebody means harm.
 
-counters: int64[16], the table's small state (see the constants). keys: uint64 view of the rows,
+counters: int64[COUNTERS], the table's small state (see the constants). keys: uint64 view of the rows,
 `key_stride` apart.
 """
 
@@ -45,7 +45,8 @@ EXPIRED = 12
 EVICTED = 13
 STASHED = 14  # rows in the stash
 STASH_AT = 15  # where in rows the stash begins
-COUNTERS = 16
+CLOCK_S = 16  # event time: the largest this table has seen
+COUNTERS = 17
 
 _EMPTY = np.uint16(0)
 _LOW_32 = np.uint64(0xFFFFFFFF)
@@ -71,6 +72,12 @@ def index_bytes(capacity_rows: int) -> tuple[int, int]:
     """Bytes to reserve for a table that may hold capacity_rows, and where in rows its stash begins."""
     stash_at = int(_most_lines(capacity_rows)) * ROWS_PER_LINE
     return (stash_at + capacity_rows) * 4, stash_at
+
+
+def lines_for(rows: int) -> tuple[int, int]:
+    """(N_LINES, LOW_MASK) of an index that takes so many rows without growing."""
+    lines = max(FIRST_LINES, -(-rows * 256 // _SPLIT_LOAD_256))
+    return lines, (1 << (lines.bit_length() - 1)) - 1
 
 
 @inlined

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ps.arrays import F32, F64, I64, U8, U16, Int
+from ps.arrays import F32, F64, I64, U8, U16, U64, Int
 from ps.kernels.intrinsics import load
 from ps.kernels.jit import inlined
 
@@ -37,6 +37,7 @@ class SlotPolicies(NamedTuple):
     admit_wide_cells: U16
     admit_periods: I64
     admit_clock: I64
+    admit_changed: U64
 
 
 @inlined

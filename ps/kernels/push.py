@@ -147,6 +147,7 @@ def admitted_row(
         policies.admit_wide_cells,
         policies.admit_periods,
         policies.admit_clock,
+        policies.admit_changed,
     ):
         t.counters[REFUSED] += count
         return -1

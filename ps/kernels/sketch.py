@@ -14,7 +14,8 @@ fid counts too much in about 1 case of 70, narrow; 1 of 12, wide, where one more
 
 Narrow cells are uint8, four groups of 7; wide cells are uint16, four groups of 3, for thresholds
 above 255. Arrays, views of the same memory: cells uint8[64 * lines], wide_cells uint16[32 * lines],
-periods int64[8 * lines]. clock: int64[CLOCK_WIDTH], see the constants.
+periods int64[8 * lines]. clock: int64[CLOCK_WIDTH], see the constants. changed: uint64[lines / 64],
+a bit for every line written since it was last cleared.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ _LOW_32 = np.uint64(0xFFFFFFFF)
 _SHIFT_32 = np.uint64(32)
 _BYTE = 8
 _BYTE_MASK = 0xFF
+_WORD_BITS = 6  # log2 of the bits in a word of changed
+_BIT_MASK = 63
 
 
 @inlined
@@ -116,6 +119,7 @@ def sketch_add(
     wide_cells: np.ndarray,
     periods: np.ndarray,
     clock: np.ndarray,
+    changed: np.ndarray,
 ) -> Int:
     """Count `count` >= 1 occurrences of a fid; how often it occurred lately, these included."""
     if load(clock, KEYS) >= load(clock, KEY_LIMIT):
@@ -123,6 +127,8 @@ def sketch_add(
     mixed = mix64(fid ^ _APART)
     line = np.int64(mixed & _LOW_32) & load(clock, LINE_MASK)
     _catch_up(cells, periods, line, load(clock, PERIOD))
+    word = line >> _WORD_BITS
+    store(changed, word, load(changed, word) | (np.uint64(1) << np.uint64(line & _BIT_MASK)))
 
     wide = load(clock, WIDE)
     unit = 2 if wide else 1

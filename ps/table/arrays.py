@@ -47,15 +47,31 @@ def scratch() -> tuple[U64, I64]:
 
 
 def as_fids(fids: U64) -> U64:
-    """fids as kernels take them: uint64[n], contiguous and writable. Raises ShapeError."""
+    """fids as kernels take them, to be read: uint64[n], contiguous. Raises ShapeError."""
     if fids.dtype != np.uint64 or fids.ndim != 1:
         raise ShapeError(f"fids must be uint64[n], not {fids.dtype}{list(fids.shape)}")
     return for_kernel(fids)
 
 
 def for_kernel(array: A) -> A:
-    """The array, copied where it is strided or read-only.
+    """The array, for kernels that only read it: copied where it is strided or unaligned.
 
-    To numba those are types of their own, and each would compile every kernel once more.
+    To numba those are types of their own, and so is a read-only array; each would compile every
+    kernel once more. What is read-only but in order is not copied: the kernel gets the same memory
+    under another name, which keeps the array alive.
     """
-    return cast("A", np.require(array, requirements=("C", "W")))
+    array = cast("A", np.require(array, requirements=("C", "A")))
+    if array.flags.writeable:
+        return array
+    return cast("A", np.asarray(_Lent(array)))
+
+
+class _Lent:
+    """Passes a read-only array on without its mark; numpy keeps this, and this keeps the array."""
+
+    __slots__ = ("__array_interface__", "_owner")
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._owner = array
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ps.admission import AdmissionFilter
-from ps.block import TableDelta
+from ps.block import TableDelta, TableTally
 from ps.errors import ShapeError, TableFullError
 from ps.kernels import delta, expire, index, layout, logistic, pull, push
 from ps.kernels.layout import WEIGHTS_AT
@@ -224,6 +224,11 @@ class Table:
             and self._policies.hyper.size == HYPER_WIDTH
         )
 
+    def advance_clock(self, now_s: int) -> None:
+        """Move the table's event time, in seconds; time that runs backwards is ignored."""
+        counters = self._arrays.counters
+        counters[index.CLOCK_S] = max(int(counters[index.CLOCK_S]), now_s)
+
     def expire(self, *, now_s: int, budget_rows: int) -> int:
         """Look at budget_rows rows and free those past their time to live; how many went."""
         if not self.spec.expires:
@@ -319,6 +324,74 @@ class Table:
         state = change.state if self._with_state else np.empty((change.fids.size, 0), np.float32)
         self._check_rows(change.fids, change.weights, state, change.last_seen_s)
 
+    def load(self, change: TableDelta, *, fresh: bool = False) -> None:
+        """As apply, but nothing counts as changed: for rows whose readers have them already.
+
+        fresh: the fids are unique and have no row yet, which is taken on trust and is faster.
+        Raises ShapeError, and then nothing has changed; TableFullError, and then no row was written.
+        """
+        self.check_change(change)
+        counters = self._arrays.counters
+        listed = int(counters[index.REMOVED])
+        self.remove(change.removed)
+        counters[index.REMOVED] = listed
+        state = change.state if self._with_state else _NO_VALUES
+        if not fresh:
+            self._write(change.fids, change.weights, state, change.last_seen_s, mark=False)
+            return
+        if len(self) + change.fids.size > self._capacity_rows:
+            raise TableFullError(self.spec.name, self._capacity_rows)
+        delta.load_new(
+            self._arrays,
+            self._layout,
+            as_fids(change.fids),
+            for_kernel(change.last_seen_s),
+            for_kernel(change.weights).reshape(-1),
+            for_kernel(state).reshape(-1),
+            scratch()[0],
+        )
+
+    def reserve_rows(self, rows: int) -> None:
+        """Make the index of an empty table as large as so many rows need; else it grows as ever."""
+        counters = self._arrays.counters
+        if len(self) > 0:
+            return
+        lines, low_mask = index.lines_for(min(rows, self._capacity_rows))
+        if lines > counters[index.N_LINES]:
+            counters[index.N_LINES] = lines
+            counters[index.LOW_MASK] = low_mask
+
+    def mark_changed(self, fids: U64) -> None:
+        """Count fids (uint64[n]) as changed in this epoch: those without a row as removed."""
+        fids = as_fids(fids)
+        room = self._room_for_removals(fids.size)
+        delta.mark_changed(self._arrays, self._layout, fids, self._epoch, room)
+
+    def forget_changes(self) -> None:
+        """Begin an epoch in which nothing has changed yet, and hand over nothing of the last."""
+        self._drain_removals()
+        used = int(self._arrays.counters[index.NEXT_ROW])
+        self._arrays.touched[: -(-used // 64)] = 0
+        self._epoch += np.uint32(1)
+
+    def tally(self) -> TableTally:
+        """What has happened in this table."""
+        counters = self._arrays.counters
+        return TableTally(
+            rows_admitted=int(counters[index.ADMITTED]),
+            rows_expired=int(counters[index.EXPIRED]),
+            rows_evicted=int(counters[index.EVICTED]),
+            occurrences_refused=int(counters[index.REFUSED]),
+        )
+
+    def carry_on(self, tally: TableTally) -> None:
+        """Go on counting from another table's tally."""
+        counters = self._arrays.counters
+        counters[index.ADMITTED] = tally.rows_admitted
+        counters[index.EXPIRED] = tally.rows_expired
+        counters[index.EVICTED] = tally.rows_evicted
+        counters[index.REFUSED] = tally.occurrences_refused
+
     def _check_rows(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
         n = as_fids(fids).size
         for what, array, width in (
@@ -339,6 +412,9 @@ class Table:
         Without optimizer state, state is empty. Raises ShapeError, TableFullError; then nothing has
         changed.
         """
+        self._write(fids, weights, state, last_seen_s, mark=True)
+
+    def _write(self, fids: U64, weights: F32, state: F32, last_seen_s: U32, *, mark: bool) -> None:
         if state.size == 0 and self._layout.state_width == 0:
             state = state.reshape(fids.size, 0)
         self._check_rows(fids, weights, state, last_seen_s)
@@ -356,6 +432,7 @@ class Table:
             for_kernel(weights).reshape(-1),
             for_kernel(state).reshape(-1),
             self._epoch,
+            mark,
             mixed,
             found,
         )

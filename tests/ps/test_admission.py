@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ps.admission import Admission, AdmissionFilter, AdmitAfter, AdmitAll, AdmitWithProbability
-from ps.errors import CorruptBlockError, SpecError
+from ps.block import FilterDelta
+from ps.errors import CorruptBlockError, ShapeError, SpecError
 from ps.kernels.admit import admits, has_admission, poisson_admits
 from ps.kernels.jit import kernel
 from ps.kernels.sketch import KEYS, PERIOD, sketch_add
@@ -33,9 +35,12 @@ def estimate_all(
     wide_cells: np.ndarray,
     periods: np.ndarray,
     clock: np.ndarray,
+    changed: np.ndarray,
 ) -> None:
     for i in range(fids.shape[0]):
-        estimates[i] = sketch_add(fids[i], np.int64(counts[i]), cells, wide_cells, periods, clock)
+        estimates[i] = sketch_add(
+            fids[i], np.int64(counts[i]), cells, wide_cells, periods, clock, changed
+        )
 
 
 @kernel
@@ -50,6 +55,7 @@ def admit_each(
     wide_cells: np.ndarray,
     periods: np.ndarray,
     clock: np.ndarray,
+    changed: np.ndarray,
 ) -> None:
     for i in range(fids.shape[0]):
         admitted[i] = admits(
@@ -62,6 +68,7 @@ def admit_each(
             wide_cells,
             periods,
             clock,
+            changed,
         )
 
 
@@ -189,50 +196,218 @@ def test_event_time_that_runs_backwards_is_ignored() -> None:
     assert add(admission, fids_of([1])).tolist() == [2]
 
 
-def test_the_state_is_all_there_is() -> None:
-    """A filter restored from bytes goes on exactly like the one they came from."""
+def exported(admission: AdmissionFilter) -> FilterDelta:
+    found = admission.export()
+    assert found is not None
+    return found
+
+
+def delta_of(admission: AdmissionFilter) -> FilterDelta:
+    found = admission.delta()
+    assert found is not None
+    return found
+
+
+def same(left: FilterDelta, right: FilterDelta) -> bool:
+    return all(
+        np.array_equal(getattr(left, name), getattr(right, name))
+        for name in FilterDelta.__dataclass_fields__
+    )
+
+
+def test_the_export_is_all_there_is() -> None:
+    """A filter that takes over an export goes on exactly like the one it came from."""
     rng = np.random.default_rng(2)
     left, right = (counting(3, remembered_fids=256, window_s=1000) for _ in range(2))
     left.advance(5_000)
     add(left, fids_of(rng.integers(0, 500, 2_000)))
-    right.restore(left.state_bytes())
-    assert right.state_bytes() == left.state_bytes()
+    add(right, fids_of(rng.integers(0, 500, 300)))
+    right.apply(exported(left), replace=True)
+    assert same(exported(right), exported(left))
     for now_s in (5_100, 5_500, 6_200):
         fids = fids_of(rng.integers(0, 500, 1_000))
         for admission in (left, right):
             admission.advance(now_s)
         assert np.array_equal(add(left, fids), add(right, fids))
-    assert right.state_bytes() == left.state_bytes()
+    assert same(exported(right), exported(left))
 
 
-def test_an_empty_state_starts_afresh() -> None:
-    admission = counting()
-    empty = admission.state_bytes()
-    add(admission, fids_of(range(500)))
-    admission.restore(b"")
-    assert admission.state_bytes() == empty
+@given(
+    batches=st.lists(st.lists(st.integers(0, 400), max_size=60), max_size=12),
+    occurrences=st.sampled_from([3, 300]),
+    lines=st.sampled_from([1, 4, 128]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_reader_of_deltas_counts_what_the_filter_counts(
+    batches: list[list[int]], occurrences: int, lines: int
+) -> None:
+    """However many periods pass, and however much was written between two deltas."""
+    left, right = (counting(occurrences, 2 * lines, window_s=20) for _ in range(2))
+    for number, batch in enumerate(batches):
+        left.advance(7 * number)
+        add(left, fids_of(batch))
+        if number % 3 == 0:
+            written = delta_of(left)
+            right.apply(written, replace=False)
+            assert same(exported(left), exported(right))
+            assert delta_of(right).lines.size == 0
+            assert (written.lines.size > 0) >= bool(batch)
+    right.apply(delta_of(left), replace=False)
+    fids = fids_of(range(400))
+    assert np.array_equal(add(left, fids), add(right, fids))
+
+
+def test_a_delta_holds_the_lines_written_and_no_others() -> None:
+    admission = counting(3, remembered_fids=100_000)
+    assert delta_of(admission).lines.size == 0
+    add(admission, fids_of([1, 2, 3]))
+    first = delta_of(admission)
+    assert 1 <= first.lines.size <= 3
+    assert delta_of(admission).lines.size == 0
+    add(admission, fids_of([2]))
+    again = delta_of(admission)
+    assert again.lines.size == 1
+    assert again.lines[0] in first.lines
+    admission.mark_all()
+    assert delta_of(admission).lines.tolist() == list(range(65_536))
+    admission.mark_all()
+    admission.forget_changes()
+    assert delta_of(admission).lines.size == 0
+
+
+@pytest.mark.parametrize("lines", [1, 2, 64, 128])
+def test_all_lines_can_be_marked_and_bring_any_filter_back(lines: int) -> None:
+    """Also one that has gone on to later periods: after a rollback its reader is told all."""
+    left, right = counting(3, 2 * lines), counting(3, 2 * lines)
+    add(left, fids_of(range(2 * lines)))
+    right.apply(exported(left), replace=True)
+    add(right, fids_of(range(1_000, 1_000 + 9 * lines)))
+    left.mark_all()
+    change = delta_of(left)
+    assert change.lines.tolist() == list(range(lines))
+    right.apply(change, replace=False)
+    assert same(exported(right), exported(left))
+
+
+def test_what_counts_for_nothing_is_not_exported() -> None:
+    admission = counting(3, remembered_fids=2_000, window_s=100)
+    admission.advance(1_000)
+    add(admission, fids_of(range(300)))
+    assert exported(admission).lines.size > 200
+    admission.advance(1_050)
+    assert exported(admission).lines.size > 200
+    admission.advance(1_100)
+    assert exported(admission).lines.size == 0
+
+
+@given(
+    left_periods=st.lists(st.lists(st.integers(0, 80), max_size=40), max_size=5),
+    right_periods=st.lists(st.lists(st.integers(0, 80), max_size=40), max_size=5),
+    occurrences=st.sampled_from([3, 300]),
+    lines=st.sampled_from([1, 4, 64]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_merge_never_loses_a_count(
+    left_periods: list[list[int]],
+    right_periods: list[list[int]],
+    occurrences: int,
+    lines: int,
+) -> None:
+    """Two filters, of different ages, become one: its estimates are at least what either's were."""
+    sides = []
+    for periods in (left_periods, right_periods):
+        admission = counting(occurrences, 2 * lines, window_s=20)
+        for number, batch in enumerate(periods):
+            admission.advance(10 + 10 * number)
+            add(admission, fids_of(batch))
+        sides.append(admission)
+    everyone = fids_of(range(81))
+    estimates = []
+    for admission in sides:
+        copied = counting(occurrences, 2 * lines, window_s=20)
+        copied.apply(exported(admission), replace=True)
+        estimates.append(lone_estimates(copied, everyone))
+    merged = counting(occurrences, 2 * lines, window_s=20)
+    merged.apply(exported(sides[0]), replace=True)
+    other = exported(sides[1])
+    before = other.cells.copy()
+    merged.merge(other)
+    assert np.array_equal(other.cells, before)
+    assert (lone_estimates(merged, everyone) >= np.maximum(*estimates)).all()
+    keys = [int(side.arrays[5][KEYS]) for side in sides]
+    assert int(merged.arrays[5][KEYS]) == max(keys)
+
+
+def lone_estimates(admission: AdmissionFilter, fids: U64) -> I64:
+    """What each fid's next occurrence would be estimated at, were it the next to come."""
+    state = exported(admission)
+    estimates = np.zeros(len(fids), np.int64)
+    for i in range(len(fids)):
+        admission.apply(state, replace=True)
+        # A line that turns to a new period must not change what the others are asked about.
+        admission.arrays[5][KEYS] = 0
+        estimates[i] = add(admission, fids[i : i + 1])[0]
+    admission.apply(state, replace=True)
+    return estimates
+
+
+def test_a_merge_with_nothing_changes_nothing() -> None:
+    left, empty = counting(300), counting(300)
+    left.advance(50)
+    add(left, fids_of(range(300)))
+    before = exported(left)
+    left.merge(exported(empty))
+    assert same(exported(left), before)
+    empty.merge(before)
+    assert same(exported(empty), before)
 
 
 def test_a_filter_that_does_not_count_has_no_state() -> None:
     admission = AdmissionFilter({1: AdmitWithProbability(0.5), 2: AdmitAll(), 3: AdmitAfter(1)})
-    assert admission.state_bytes() == b""
+    assert admission.export() is None
+    assert admission.delta() is None
     assert admission.allocated_bytes == 64
+    other = counting()
+    add(other, fids_of(range(100)))
+    admission.apply(exported(other), replace=True)
+    admission.merge(exported(other))
+    assert admission.export() is None
 
 
-def test_a_damaged_state_is_refused_and_changes_nothing() -> None:
+def damaged_states(state: FilterDelta) -> list[FilterDelta]:
+    later = state.cells.copy()
+    later[0, :8].view(np.int64)[0] = state.period + 1
+    return [
+        replace(state, lines=state.lines[:-1]),
+        replace(state, lines=state.lines[::-1].copy()),
+        replace(state, lines=np.repeat(state.lines[:1], state.lines.size)),
+        replace(state, lines=state.lines.astype(np.int64)),
+        replace(state, lines=state.lines + np.uint32(1 << 20)),
+        replace(state, cells=state.cells[:, :63]),
+        replace(state, cells=state.cells.view(np.int8)),
+        replace(state, cells=later),
+        replace(state, period=0),
+        replace(state, keys=-1),
+    ]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_damaged_state_is_refused_and_changes_nothing(number: int) -> None:
     admission = counting()
     add(admission, fids_of(range(100)))
-    state = admission.state_bytes()
-    for damaged in (state[:-1], state[:20], b"XXXX" + state[4:], state + b"\0"):
-        with pytest.raises(CorruptBlockError):
-            admission.restore(damaged)
-    assert admission.state_bytes() == state
+    state = exported(admission)
+    damaged = damaged_states(state)[number]
+    with pytest.raises((CorruptBlockError, ShapeError)):
+        admission.apply(damaged, replace=True)
+    with pytest.raises((CorruptBlockError, ShapeError)):
+        admission.merge(damaged)
+    assert same(exported(admission), state)
 
 
 @pytest.mark.parametrize("other", [counting(3, 4096), counting(300)], ids=["lines", "cells"])
 def test_a_state_of_another_configuration_is_refused(other: AdmissionFilter) -> None:
     with pytest.raises(SpecError, match="remembered_fids"):
-        counting().restore(other.state_bytes())
+        counting().apply(exported(other), replace=True)
 
 
 @kernel
