@@ -71,7 +71,7 @@ def counted(plan: Plan) -> Counter[int]:
 
 def weights(run: LocalRun) -> dict[int, float]:
     found: dict[int, float] = {}
-    for shard in run._shards:
+    for shard in run._learning.shards:
         rows = shard.table(TABLE).export()
         found.update(zip(rows.fids.tolist(), rows.weights[:, 0].tolist(), strict=True))
     return found
@@ -172,7 +172,7 @@ def test_what_came_before_an_error_is_learned_and_published() -> None:
         [serving] = run._serving
         assert serving.replica.wait_ready(20)
         caught_up(run)
-        rows = run._shards[0].table(TABLE).export()
+        rows = run._learning.shards[0].table(TABLE).export()
         found = serving.replica.read({TABLE: rows.fids.copy()})
         assert found.rows[TABLE].tobytes() == rows.weights.tobytes()
         assert found.unknown == {TABLE: 0}
@@ -199,18 +199,18 @@ def test_a_replica_that_fell_behind_starts_over_from_a_base() -> None:
     plan = plan_of(Job(shards=2))
     with LocalRun(plan, clock=ManualClock(), serve=True) as run:
         [serving] = run._serving
-        run._seal()
+        run._epochs.seal()
         serving.follower.catch_up()
         run._log._max_blocks = 2
         for _ in range(3):
-            run._seal()
+            run._epochs.seal()
         run.run()
         for _ in range(3):
-            run._seal()
+            run._epochs.seal()
         before = serving.follower.status().bases_read
         serving.follower.catch_up()
         assert serving.follower.status().bases_read > before
-        for number, shard in enumerate(run._shards):
+        for number, shard in enumerate(run._learning.shards):
             cursor = serving.replica.cursor(number)
             assert cursor is not None
             assert cursor.epoch == shard.stats().epoch

@@ -62,7 +62,7 @@ def trainers_probabilities(run: LocalRun, plan: Plan, columns: pa.RecordBatch, n
     assert not extracted.reasons
     batch = Batch(extracted.size, extracted.columns, extracted.dense, event_ts_us)
     lookups = build_lookups(FEATURES.tables, batch)
-    client = RoutingClient(run._shards)
+    client = RoutingClient(run._learning.shards)
     rows = client.pull({table: lookup.fids for table, lookup in lookups.items()})
     return sigmoid(plan.make_model().forward(Inputs(batch, lookups, rows, client.pull_dense())))
 
@@ -74,7 +74,7 @@ def test_replicas_answer_what_the_trainer_would(name: str) -> None:
     compared = 0
     with LocalRun(plan, clock=clock, serve=True, on_batch=lambda *_: compare()) as run:
         [serving] = run._serving
-        for shard in run._shards:
+        for shard in run._learning.shards:
             # Where a replica starts; it may not ask for it while a batch is learned from.
             serving.replica.apply(shard.export(sealed_us=0))
         predictor = Predictor(FEATURES, plan.make_model, serving.replica, clock)
@@ -87,7 +87,7 @@ def test_replicas_answer_what_the_trainer_would(name: str) -> None:
             if batches % 6:
                 return
             # Between two batches, with blocks as they are sealed and applied.
-            for shard in run._shards:
+            for shard in run._learning.shards:
                 run._log.append(shard.seal(clock.now_us()))
             serving.follower.catch_up()
             for columns in (rows_of(plan, 0, 60), rows_of(plan, 100 * batches, 60)):

@@ -1,0 +1,101 @@
+"""The loop of the training thread: batch by batch, and between two what is due or asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.local.stream import passes
+from cluster.rate import RecentRate
+from worker.prefetch import Prefetcher
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from cluster.local.control import Control
+    from cluster.local.epochs import Epochs
+    from cluster.local.learning import Learning
+    from cluster.plan import Plan
+    from ps.clock import Clock
+    from worker.preparation import Prepared
+
+# How often a paused or finished run looks whether it is to stop; requests wake it at once.
+_LOOK_S = 0.2
+
+
+class Loop:
+    """Learns from where the shards stand to the end of the stream, and starts over when told to.
+
+    paused: whether to wait between two batches. restart(): what was read ahead is thrown away and
+    the stream opened again where the shards then stand. All in one thread, that of `learn`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        learning: Learning,
+        epochs: Epochs,
+        control: Control,
+        clock: Clock,
+        on_tick: Callable[[float], None],
+    ) -> None:
+        self.paused = False
+        self.rate = RecentRate()
+        self._plan = plan
+        self._learning = learning
+        self._epochs = epochs
+        self._control = control
+        self._clock = clock
+        self._on_tick = on_tick
+        self._restart = False
+
+    def restart(self) -> None:
+        """Open the stream anew after the request or batch at hand."""
+        self._restart = True
+
+    def learn(self, stop: threading.Event) -> None:
+        """Learn until the stream ends or stop is set."""
+        while not stop.is_set():
+            self._restart = False
+            self._read(stop)
+            if not self._restart:
+                return
+
+    def hold(self, stop: threading.Event) -> bool:
+        """Wait for stop (False), or for a reason to read the stream again (True)."""
+        while not stop.is_set():
+            self._control.wait(min(_LOOK_S, self._plan.serve.sync_interval_s))
+            self._between(0)
+            if self._restart:
+                return True
+        return False
+
+    def _read(self, stop: threading.Event) -> None:
+        """Learn from the stream as it stands open now, to its end, a stop or a restart."""
+        for number, chunks in passes(self._plan, self._learning.client.resume_cuts()):
+            # A second look at an example flatters the model.
+            self._learning.trainer.validating = number == 0
+            depth = self._plan.train.prefetch_batches
+            with Prefetcher(self._learning.prepared(chunks), depth=depth) as batches:
+                for batch in batches:
+                    if stop.is_set():
+                        return
+                    self._learn_from(batch)
+                    while self.paused and not self._restart and not stop.is_set():
+                        self._control.wait(min(_LOOK_S, self._plan.serve.sync_interval_s))
+                        self._between(0)
+                    if self._restart:
+                        return
+            if stop.is_set():
+                return
+
+    def _learn_from(self, batch: Prepared) -> None:
+        self._between(self._learning.trainer.learn(batch))
+
+    def _between(self, learned: int) -> None:
+        """The moment between two batches."""
+        now_s = self._clock.monotonic_s()
+        self.rate.add(learned, now_s)
+        self._epochs.tick(now_s)
+        self._control.carry_out()
+        self._on_tick(now_s)

@@ -1,0 +1,55 @@
+"""The serving side of a run: replicas that follow the log of blocks, and their servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ps.buckets import bucket_of, even_shard_map
+from serving.follower import Follower
+from serving.predictor import Predictor
+from serving.replica import Replica
+from serving.server import PredictServer
+from serving.table_store import TableStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cluster.plan import Plan
+    from ps.arrays import I64, U64
+    from ps.clock import Clock
+    from ps.table import TableSpec
+    from serving.follower import BlockFeed
+
+# A follower looks of itself this often; every sealed block wakes it at once.
+_POLL_S = 1.0
+
+
+class ServingReplica:
+    """One replica, the thread that keeps it current, and its server."""
+
+    def __init__(self, plan: Plan, number: int, feed: BlockFeed, clock: Clock) -> None:
+        specs: dict[str, TableSpec] = {t.name: t for s in plan.shards for t in s.tables}
+        seed = plan.shards[0].seed
+        self.replica = Replica(
+            plan.shards[0].model,
+            {name: lambda spec=spec: TableStore(spec, seed=seed) for name, spec in specs.items()},
+            clock,
+            shards=len(plan.shards),
+            owner=owner_of(len(plan.shards)),
+            dense=[variable.name for shard in plan.shards for variable in shard.dense],
+        )
+        self.follower = Follower(self.replica, feed, poll_s=_POLL_S)
+        predictor = Predictor(plan.examples.features, plan.make_model, self.replica, clock)
+        self.server = PredictServer(predictor, clock, plan.serve.servers[number])
+
+
+def owner_of(shards: int) -> Callable[[U64], I64]:
+    """fids uint64[n] -> the number of the shard that has each, int64[n]."""
+    shard_map = even_shard_map(shards)
+
+    def owner(fids: U64) -> I64:
+        return shard_map[bucket_of(fids)].astype(np.int64)
+
+    return owner
