@@ -5,41 +5,41 @@ It has no clock, thread, socket or file in it; the same calls leave the same byt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xxhash
 
-from ps.block import Block, TableDelta
+from ps.admission import AdmissionFilter
+from ps.block import Block, Cursor
 from ps.dense import DenseSpec, DenseStore
+from ps.digest import digest_of
 from ps.errors import (
     BlockGapError,
     ForeignBlockError,
-    PositionGapError,
+    SealInProgressError,
     ShapeError,
     SpecError,
-    StaleGenerationError,
     UnknownTableError,
 )
 from ps.gradients import check_gradient
 from ps.messages import PushReceipt, ShardStats
+from ps.progress import Progress
 from ps.table import Table, TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ps.arrays import F32, U64
+    from ps.block import FilterDelta, TableDelta
     from ps.messages import LogisticExamples, Push
     from ps.stream import Positions, Span
 
-_MICROSECONDS = 1_000_000
-# Rows keep the second they were last seen in 32 bits; the clock stops there rather than wrap.
-_LAST_SECOND = (1 << 32) - 1
 # Each push pays for looking at this many rows for expiry: at least the floor, and a multiple of what
 # it touched, so that the hand comes round in a fraction of the pushes that would fill the table.
 _EXPIRY_FLOOR_ROWS = 1_024
 _EXPIRY_ROWS_PER_FID = 2
+_WHOLE_TABLE = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +62,25 @@ class ShardSpec:
             raise SpecError(f"two tables have one name among {names}; rename one")
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a shard has come: everything but its parameters."""
-
-    generation: int
-    epoch: int = 0
-    event_ts_us: int = 0
-    ingest_us: int | None = None
-    positions: Positions = field(default_factory=dict)
-    owners: dict[str, int] = field(default_factory=dict)
-    pushes_applied: int = 0
-    pushes_repeated: int = 0
-
-
 class Shard:
-    """One shard. A push takes effect whole or not at all, and once."""
+    """One shard. A push takes effect whole or not at all, and once.
+
+    It writes (push, seal) or it reads (load and adopt a base, apply blocks); promote() makes a writer
+    of a reader. Its logical state is a function of the stream: neither sharding nor a restore changes
+    what it learns, but for tables that evict when full, which do so by layout in memory.
+    """
 
     def __init__(self, spec: ShardSpec, *, generation: int = 0) -> None:
         self.spec = spec
         self._tables = {table.name: Table(table, seed=spec.seed) for table in spec.tables}
         self._dense = DenseStore(spec.dense, spec.seed)
-        self._progress = _Progress(generation)
+        self._progress = Progress(generation)
+        self._sealing: Block | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """The last epoch sealed or applied; (0, own generation) before the first."""
+        return self._progress.cursor
 
     def table(self, name: str) -> Table:
         """The table of that name, for the one-process path and for inspection."""
@@ -117,7 +114,7 @@ class Shard:
             check_gradient(f"table {name!r}", gradients.grads)
         self._dense.check(push.dense)
 
-        now_s = self._now_s(push.event_ts_us)
+        now_s = self._progress.now_s(push.event_ts_us)
         salt = _salt(push.span)
         created = refused = 0
         for name in sorted(push.rows):
@@ -155,7 +152,10 @@ class Shard:
                 f"{examples.dense!r} is for {examples.labels.size} x {variable[0].size - 1}"
             )
         probabilities = table.learn_logistic(
-            examples, variable, now_s=self._now_s(examples.event_ts_us), salt=_salt(examples.span)
+            examples,
+            variable,
+            now_s=self._progress.now_s(examples.event_ts_us),
+            salt=_salt(examples.span),
         )
         self.advance(
             examples.span,
@@ -172,15 +172,7 @@ class Shard:
         Raises StaleGenerationError where its sender has been replaced, PositionGapError where the
         span neither repeats what was applied nor follows it.
         """
-        owner = self._progress.owners.get(span.partition, generation)
-        if generation < owner:
-            raise StaleGenerationError(span.partition, owner, generation)
-        reached = self._progress.positions.get(span.partition)
-        if reached is None or span.begin == reached < span.end:
-            return False
-        if span.end <= reached:
-            return True
-        raise PositionGapError(span.partition, reached, span.begin, span.end)
+        return self._progress.is_applied(span, generation)
 
     def _is_repeat(self, span: Span, generation: int) -> bool:
         """is_applied(), with its consequences: a repeat is counted, and it shows who owns the stream."""
@@ -190,23 +182,13 @@ class Shard:
         self._progress.pushes_repeated += 1
         return True
 
-    def _now_s(self, event_ts_us: int) -> int:
-        """The event clock once event_ts_us has been seen, in seconds as a row keeps them."""
-        return min(max(self._progress.event_ts_us, event_ts_us) // _MICROSECONDS, _LAST_SECOND)
-
     def advance(
         self, span: Span, generation: int, event_ts_us: int, ingest_us: int | None, fids: int
     ) -> None:
         """Note that a span has been applied: position, event clock, and the expiry it pays for."""
-        progress = self._progress
-        progress.owners[span.partition] = generation
-        progress.positions[span.partition] = span.end
-        progress.event_ts_us = max(progress.event_ts_us, event_ts_us)
-        known = [at for at in (progress.ingest_us, ingest_us) if at is not None]
-        progress.ingest_us = min(known, default=None)
-        progress.pushes_applied += 1
+        self._progress.advance(span, generation, event_ts_us, ingest_us)
         budget_rows = max(_EXPIRY_FLOOR_ROWS, _EXPIRY_ROWS_PER_FID * fids)
-        now_s = self._now_s(event_ts_us)
+        now_s = self._progress.now_s(event_ts_us)
         for name in sorted(self._tables):
             self._tables[name].expire(now_s=now_s, budget_rows=budget_rows)
 
@@ -218,23 +200,49 @@ class Shard:
 
     def seal(self, sealed_us: int) -> Block:
         """End the current epoch and return its block, which may be empty of rows."""
+        self.begin_seal(sealed_us)
+        block = None
+        while block is None:
+            block = self.gather(_WHOLE_TABLE)
+        return block
+
+    def begin_seal(self, sealed_us: int) -> None:
+        """End the current epoch; gather() makes its block, while pushes go on into the next one.
+
+        Raises SealInProgressError where the epoch before is still being gathered.
+        """
+        if self._sealing is not None:
+            raise SealInProgressError(
+                f"shard {self.spec.shard}: epoch {self._sealing.epoch} is still being gathered; "
+                "call gather() until it returns its block"
+            )
         progress = self._progress
         progress.epoch += 1
-        ingest_us, progress.ingest_us = progress.ingest_us, None
-        return Block(
-            model=self.spec.model,
-            shard=self.spec.shard,
-            generation=progress.generation,
-            epoch=progress.epoch,
-            base=False,
-            event_ts_us=progress.event_ts_us,
-            sealed_us=sealed_us,
-            ingest_us=ingest_us,
-            positions=dict(progress.positions),
-            tables={name: self._tables[name].seal() for name in sorted(self._tables)},
+        self._sealing = replace(
+            self._head(sealed_us, base=False),
+            after=progress.follows,
             dense=self._dense.seal(),
-            filters={},
+            filters=self._filters(AdmissionFilter.delta),
+            tables={name: self._tables[name].seal() for name in sorted(self._tables)},
         )
+        progress.follows = progress.ingest_us = None
+
+    def gather(self, budget_rows: int) -> Block | None:
+        """Copy out up to budget_rows rows of the epoch being sealed; its block once all are out.
+
+        Raises SealInProgressError where no epoch is being sealed.
+        """
+        if self._sealing is None:
+            raise SealInProgressError(
+                f"shard {self.spec.shard}: no epoch is being sealed; call begin_seal() first"
+            )
+        block, self._sealing = self._sealing, None
+        return block
+
+    @property
+    def is_sealing(self) -> bool:
+        """Whether begin_seal() has been called and gather() has not returned the block yet."""
+        return self._sealing is not None
 
     def export(self, sealed_us: int) -> Block:
         """The whole state at the last sealed epoch's number; the current epoch goes on.
@@ -242,23 +250,65 @@ class Shard:
         Call it right after seal(): rows touched since then are in it too, and come again in
         the next block.
         """
+        return replace(
+            self._head(sealed_us, base=True),
+            tables={name: self._tables[name].export() for name in sorted(self._tables)},
+            dense=self._dense.export(),
+            filters=self._filters(AdmissionFilter.export),
+        )
+
+    def _head(self, sealed_us: int, *, base: bool) -> Block:
+        """A block of the epoch's number that says how far the shard has come, and holds nothing."""
         progress = self._progress
         return Block(
             model=self.spec.model,
             shard=self.spec.shard,
             generation=progress.generation,
             epoch=progress.epoch,
-            base=True,
+            base=base,
             event_ts_us=progress.event_ts_us,
             sealed_us=sealed_us,
             ingest_us=progress.ingest_us,
             positions=dict(progress.positions),
-            tables={name: self._tables[name].export() for name in sorted(self._tables)},
-            dense=self._dense.export(),
-            filters={
-                name: self._tables[name].admission.state_bytes() for name in sorted(self._tables)
-            },
+            tables={},
+            dense={},
+            filters={},
+            owners=dict(progress.owners),
+            tallies={name: table.tally() for name, table in sorted(self._tables.items())},
+            pushes_applied=progress.pushes_applied,
+            pushes_repeated=progress.pushes_repeated,
         )
+
+    def _filters(
+        self, of: Callable[[AdmissionFilter], FilterDelta | None]
+    ) -> dict[str, FilterDelta]:
+        found = {name: of(table.admission) for name, table in sorted(self._tables.items())}
+        return {name: change for name, change in found.items() if change is not None}
+
+    def reserve(self, rows: Mapping[str, int]) -> None:
+        """Make room in the index for so many rows by table, before they are loaded."""
+        for name, n in rows.items():
+            self.table(name).reserve_rows(n)
+
+    def load(self, table: str, rows: TableDelta, *, fresh: bool = False) -> None:
+        """Take over rows of a base, or of a block on the way to a restore point; adopt() ends it.
+
+        fresh: none of the fids has a row yet, and none comes twice. Raises UnknownTableError,
+        ShapeError, TableFullError; then nothing of `rows` has been taken over.
+        """
+        self.table(table).load(rows, fresh=fresh)
+
+    def adopt(self, head: Block) -> None:
+        """Take over everything but rows from a block: this shard then stands where its writer stood.
+
+        What the head does not name stays as it is. Raises ForeignBlockError, UnknownTableError,
+        ShapeError; then nothing has changed.
+        """
+        self._check_kinship(head)
+        self._dense.check_restore(head.dense)
+        for name in (*head.filters, *head.tallies):
+            self.table(name)
+        self._follow(head)
 
     def apply(self, block: Block) -> bool:
         """Follow another shard's blocks; False where this epoch was applied before.
@@ -266,12 +316,8 @@ class Shard:
         A base block replaces the state of a new shard. Raises ForeignBlockError, BlockGapError,
         SpecError, UnknownTableError, ShapeError; then nothing has changed.
         """
+        self._check_kinship(block)
         progress = self._progress
-        if (block.model, block.shard) != (self.spec.model, self.spec.shard):
-            raise ForeignBlockError(
-                f"block of model {block.model} shard {block.shard} offered to model "
-                f"{self.spec.model} shard {self.spec.shard}; point the reader at its own log"
-            )
         if block.generation < progress.generation:
             raise ForeignBlockError(
                 f"block of generation {block.generation}, this reader follows "
@@ -283,28 +329,72 @@ class Shard:
         if block.base:
             if any(len(table) for table in self._tables.values()):
                 raise SpecError("a base block needs a shard without rows; make a new one")
-        elif not same and progress.epoch > 0:
-            # A restored shard may be younger than its reader: only a base says what it holds.
-            raise ForeignBlockError(
-                f"block of generation {block.generation}, this reader is at epoch "
-                f"{progress.epoch} of {progress.generation}; start again from a base block"
-            )
-        elif block.epoch != progress.epoch + 1:
-            raise BlockGapError(block.shard, progress.epoch + 1, block.epoch)
+        elif block.follows != self.cursor and progress.epoch > 0:
+            if not same:
+                # A restored shard may be younger than its reader: only a base says what it holds.
+                raise ForeignBlockError(
+                    f"block of generation {block.generation} follows epoch {block.follows.epoch} of "
+                    f"{block.follows.generation}, this reader is at epoch {progress.epoch} of "
+                    f"{progress.generation}; start again from a base block"
+                )
+            raise BlockGapError(block.shard, progress.epoch + 1, block.follows.epoch + 1)
+        elif block.follows.epoch != progress.epoch:
+            raise BlockGapError(block.shard, progress.epoch + 1, block.follows.epoch + 1)
         for name, change in block.tables.items():
             self.table(name).check_change(change)
         self._dense.check_restore(block.dense)
+        for name in (*block.filters, *block.tallies):
+            self.table(name)
         for name, change in block.tables.items():
-            self._tables[name].apply(change)
-            self._tables[name].seal()
-        self._dense.restore(block.dense)
-        for name, state in block.filters.items():
-            self.table(name).admission.restore(state)
-        progress.generation = block.generation
-        progress.epoch = block.epoch
-        progress.event_ts_us = block.event_ts_us
-        progress.positions = dict(block.positions)
+            self._tables[name].load(change, fresh=block.base)
+        self._follow(block)
         return True
+
+    def _check_kinship(self, block: Block) -> None:
+        if (block.model, block.shard) != (self.spec.model, self.spec.shard):
+            raise ForeignBlockError(
+                f"block of model {block.model} shard {block.shard} offered to model "
+                f"{self.spec.model} shard {self.spec.shard}; point the reader at its own log"
+            )
+
+    def _follow(self, block: Block) -> None:
+        """Everything a block says but its rows. It has been checked."""
+        self._dense.restore(block.dense)
+        for name, change in block.filters.items():
+            self._tables[name].admission.apply(change, replace=block.base)
+        for name, tally in block.tallies.items():
+            self._tables[name].carry_on(tally)
+        self._progress.follow(block)
+        now_s = self._progress.now_s(block.event_ts_us)
+        for table in self._tables.values():
+            table.advance_clock(now_s)
+
+    def promote(
+        self, generation: int, *, epoch: int | None = None, follows: Cursor | None = None
+    ) -> None:
+        """From now on this shard writes, at a generation of its own.
+
+        epoch: after which its numbering goes on; None: after its cursor's. follows: where readers of
+        its first block must stand; None: at its cursor. Raises SpecError where the generation is not
+        above the one it followed, or the epoch below its cursor's.
+        """
+        fault = self._progress.promote(generation, epoch, follows)
+        if fault is not None:
+            raise SpecError(f"shard {self.spec.shard} {fault}")
+
+    def mark_changed(self, fids: Mapping[str, U64]) -> None:
+        """Count fids (uint64[n] by table) as changed in the current epoch, and all that is no row.
+
+        The next block then takes a reader from any state that differs from this one in those fids
+        alone to this one: fids without a row are removed there. Raises UnknownTableError.
+        """
+        for name in fids:
+            self.table(name)
+        for name, changed in sorted(fids.items()):
+            self._tables[name].mark_changed(changed)
+        for table in self._tables.values():
+            table.admission.mark_all()
+        self._dense.mark_all()
 
     def stats(self) -> ShardStats:
         """Counters and sizes."""
@@ -322,28 +412,9 @@ class Shard:
         """A hash of parameters, filters, positions and clock, whatever their layout in memory.
 
         Two shards with one digest hold the same rows, bit for bit, and learn the same from the same
-        pushes, but for one thing: the hand of expiry goes by memory, so that a shard rebuilt from
-        blocks may part with a row that is overdue some pushes sooner or later.
+        pushes (evicting tables apart). Rows that are overdue are not there, whether freed or not.
         """
-        digest = xxhash.xxh3_128()
-        state = self.export(sealed_us=0)
-        for name, rows in state.tables.items():
-            _digest_rows(digest, name, rows)
-            digest.update(state.filters[name])
-        for name, variable in sorted(state.dense.items()):
-            digest.update(name.encode())
-            digest.update(variable.weights.tobytes())
-            digest.update(variable.state.tobytes())
-        digest.update(repr(sorted(state.positions.items())).encode())
-        digest.update(repr(state.event_ts_us).encode())
-        return digest.hexdigest()
-
-
-def _digest_rows(digest: xxhash.xxh3_128, name: str, rows: TableDelta) -> None:
-    order = np.argsort(rows.fids)
-    digest.update(name.encode())
-    for array in (rows.fids, rows.last_seen_s, rows.weights, rows.state):
-        digest.update(array[order].tobytes())
+        return digest_of(self.export(sealed_us=0))
 
 
 def _salt(span: Span) -> int:
