@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,10 @@ from ps.block import Block, Cursor
 from ps.blocklog import BlockLog
 from ps.codec import decode_block, encode_block
 from ps.errors import BlockGapError, ForeignBlockError, SpecError
-from ps.shard import Shard
 from tests.ps.shards import make, make_push
+
+if TYPE_CHECKING:
+    from ps.shard import Shard
 
 seeds = st.integers(0, 2**32 - 1)
 steps = st.integers(1, 8)
