@@ -23,3 +23,7 @@ class SourceError(WorkerError):
 
 class MetricsError(WorkerError):
     """Metrics that cannot be merged or restored: another shape, or not a dump of metrics."""
+
+
+class WorkerStateError(WorkerError):
+    """Bytes that are no state of a worker, or one too large to be saved."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,21 @@ class Verdict:
 
     accepted: Bool
     reasons: dict[int, str]
+
+
+class GuardState(NamedTuple):
+    """All that a guard remembers of the stream up to some place; the settings are not in it.
+
+    streak to streak_high_us: the jumps in a row that are being rejected, and between which times.
+    """
+
+    clock_us: int | None = None
+    backward: int = 0
+    furthest_back_us: int = 0
+    rejected: int = 0
+    streak: int = 0
+    streak_low_us: int = 0
+    streak_high_us: int = 0
 
 
 class EventTimeGuard:
@@ -48,9 +63,30 @@ class EventTimeGuard:
         self._max_jump_us = max_jump_us
         self._patience = patience
         # The jumps in a row that are being rejected: how many, and between which times.
-        self._streak = 0
-        self._streak_low_us = 0
-        self._streak_high_us = 0
+        self._streak = self._streak_low_us = self._streak_high_us = 0
+
+    @property
+    def state(self) -> GuardState:
+        """What it knows of the stream so far; restore() goes on from there."""
+        return GuardState(
+            self.clock_us,
+            self.backward,
+            self.furthest_back_us,
+            self.rejected,
+            self._streak,
+            self._streak_low_us,
+            self._streak_high_us,
+        )
+
+    def restore(self, state: GuardState) -> None:
+        """Be as a guard was that had this state; max_jump_us and patience are this one's own."""
+        self.clock_us = state.clock_us
+        self.backward = state.backward
+        self.furthest_back_us = state.furthest_back_us
+        self.rejected = state.rejected
+        self._streak = state.streak
+        self._streak_low_us = state.streak_low_us
+        self._streak_high_us = state.streak_high_us
 
     def check(self, event_ts_us: I64) -> Verdict:
         """Judge the next examples of the stream, int64[n], and move the clock."""

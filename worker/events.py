@@ -30,12 +30,14 @@ class EventChunk:
 
     span covers every record read, good or not. offsets: int64[n], the offset of each row of
     columns, strictly increasing, within span. rejected: the records of span that have no row.
+    skipped: how many records of span were left out on purpose: they are neither rows nor rejected.
     """
 
     span: Span
     offsets: I64
     columns: pa.RecordBatch
     rejected: Sequence[Rejected] = ()
+    skipped: int = 0
 
 
 class Source(Protocol):

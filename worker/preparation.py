@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from model.assemble import ExampleSpec
     from model.batch import Batch
     from ps.clock import Clock
-    from worker.event_time_guard import EventTimeGuard
+    from worker.event_time_guard import EventTimeGuard, GuardState
     from worker.events import EventChunk
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch and the chunk it came from: row i of both is the same example; the rest is rejected."""
+    """A batch and the chunk it came from: row i of both is the same example; the rest is rejected.
+
+    guard: what the guard knew once it had seen this batch. Batches are prepared ahead of learning,
+    so the guard itself knows too much to be saved with what was learned.
+    """
 
     chunk: EventChunk
     batch: Batch
+    guard: GuardState | None = None
 
 
 def prepare(
@@ -47,4 +52,4 @@ def prepare(
             if reasons:
                 good = without_rows(good, reasons)
                 batch = examples.assemble(good.columns, good.offsets, good.span, ingest_us).batch
-        yield Prepared(good, batch)
+        yield Prepared(good, batch, None if guard is None else guard.state)

@@ -40,4 +40,5 @@ def without_rows(chunk: EventChunk, reasons: Mapping[int, str]) -> EventChunk:
         chunk.offsets[good],
         where(chunk.columns, good),
         sorted([*chunk.rejected, *rejected], key=lambda r: r.offset),
+        chunk.skipped,
     )

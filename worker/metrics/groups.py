@@ -12,7 +12,7 @@ from worker.errors import MetricsError
 from worker.metrics.sums import ScoreSums
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ps.arrays import F64, I64, Bool
     from worker.arrow import ArrowArray
@@ -68,21 +68,17 @@ class GroupedSums:
         self._sums.add_rows(other._sums, np.append(rows, 0), np.append(into, 0))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers from which load restores everything."""
-        return {
-            "other": self._sums.row_to_dict(0),
-            "values": [[name, self._sums.row_to_dict(row)] for name, row in self._rows.items()],
-        }
+        """Names and packed counts from which load restores everything."""
+        # Rows are given out one after another, so that the names are in the order of their rows.
+        return {"values": [*self._rows], "sums": self._sums.to_dict(len(self._rows) + 1)}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Restore what to_dict gave into this empty object."""
-        if len(state["values"]) > 2 * self.capacity:
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what to_dict gave into this empty object. Raises MetricsError."""
+        values = [str(name) for name in state["values"]]
+        if len(values) > 2 * self.capacity:
             raise MetricsError("more groups than this capacity allows; use the same settings")
-        self._sums.load_row(state["other"], 0)
-        self._rows = {}
-        for row, (name, sums) in enumerate(state["values"], start=1):
-            self._rows[name] = row
-            self._sums.load_row(sums, row)
+        self._sums.load(state["sums"])
+        self._rows = {name: row for row, name in enumerate(values, start=1)}
 
     def _rows_of(self, names: list[str], counts: I64) -> I64:
         """The row for each value, int64[len(names)]; 0 for those there is no room for."""

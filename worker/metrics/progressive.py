@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.metrics.summary import MetricSummary, WindowSummary
 
 _FIRST = np.zeros(1, np.int64)
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +65,28 @@ class ProgressiveMetrics:
 
     def __init__(self, spec: MetricsSpec | None = None) -> None:
         self.spec = spec or MetricsSpec()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything counted so far."""
         self.invalid = 0
         self._total = ScoreSums(1, self.spec.total_bins)
-        self._windows: EventTimeWindows | None = None
-        if self.spec.window_s is not None:
-            self._windows = EventTimeWindows(
-                round(self.spec.window_s * 1e6),
-                round(self.spec.lateness_s * 1e6),
-                self.spec.window_bins,
-                self.spec.exact_limit,
-                self.spec.keep_windows,
-            )
-        self._groups = {
-            name: GroupedSums(self.spec.group_capacity, self.spec.group_bins)
-            for name in self.spec.group_by
-        }
+        self._windows = self._new_windows()
+        self._groups = {name: self._new_group() for name in self.spec.group_by}
+
+    def _new_windows(self) -> EventTimeWindows | None:
+        if self.spec.window_s is None:
+            return None
+        return EventTimeWindows(
+            round(self.spec.window_s * 1e6),
+            round(self.spec.lateness_s * 1e6),
+            self.spec.window_bins,
+            self.spec.exact_limit,
+            self.spec.keep_windows,
+        )
+
+    def _new_group(self) -> GroupedSums:
+        return GroupedSums(self.spec.group_capacity, self.spec.group_bins)
 
     def update(
         self,
@@ -136,11 +143,15 @@ class ProgressiveMetrics:
             group.merge(other._groups[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole state in plain numbers, lists and strings; from_dict restores it."""
+        """The whole state, spec included, in numbers, strings and bytes: a copy, safe to write later.
+
+        Closed windows are in it as figures, without their histograms.
+        """
         return {
             "version": _VERSION,
+            "spec": {**asdict(self.spec), "group_by": [*self.spec.group_by]},
             "invalid": self.invalid,
-            "total": self._total.row_to_dict(),
+            "total": self._total.to_dict(),
             "windows": self._windows.to_dict() if self._windows is not None else None,
             "groups": {name: group.to_dict() for name, group in self._groups.items()},
         }
@@ -152,18 +163,59 @@ class ProgressiveMetrics:
         Raises MetricsError where the state does not fit.
         """
         metrics = cls(spec)
-        try:
-            if state["version"] != _VERSION:
-                raise MetricsError(f"metrics state of version {state['version']}, not {_VERSION}")
-            metrics.invalid = state["invalid"]
-            metrics._total.load_row(state["total"])
-            if metrics._windows is not None:
-                metrics._windows.load(state["windows"])
-            for name, group in metrics._groups.items():
-                group.load(state["groups"][name])
-        except (KeyError, TypeError, ValueError) as error:
-            raise MetricsError(f"not the state of these metrics: {error!r}") from error
+        afresh = metrics.restore(state)
+        if afresh:
+            raise MetricsError(f"metrics of another spec cannot go on: {'; '.join(afresh)}")
         return metrics
+
+    def restore(self, state: Mapping[str, Any]) -> list[str]:
+        """Go on from what to_dict gave, in place of what is here, as far as the spec still allows.
+
+        Returns what starts afresh because the spec has changed, each in words. Raises MetricsError
+        where this is no state of metrics; then everything starts afresh.
+        """
+        self.clear()
+        try:
+            return self._restore(state)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self.clear()
+            raise MetricsError(f"not the state of these metrics: {error!r}") from error
+        except MetricsError:
+            self.clear()
+            raise
+
+    def _restore(self, state: Mapping[str, Any]) -> list[str]:
+        if state["version"] != _VERSION:
+            raise MetricsError(f"metrics state of version {state['version']}, not {_VERSION}")
+        old = state["spec"]
+
+        def changed(*names: str) -> str:
+            return ", ".join(
+                f"{name} was {old[name]}, is {getattr(self.spec, name)}"
+                for name in names
+                if old[name] != getattr(self.spec, name)
+            )
+
+        afresh: list[str] = []
+        self.invalid = int(state["invalid"])
+        if difference := changed("total_bins"):
+            afresh.append(f"metrics in total ({difference})")
+        else:
+            self._total.load(state["total"])
+        if self._windows is not None:
+            if difference := changed("window_s", "lateness_s", "window_bins"):
+                afresh.append(f"metrics by window ({difference})")
+            else:
+                self._windows.load(state["windows"])
+        difference = changed("group_capacity", "group_bins")
+        for name, group in self._groups.items():
+            if name not in state["groups"]:
+                afresh.append(f"metrics by {name} (new in group_by)")
+            elif difference:
+                afresh.append(f"metrics by {name} ({difference})")
+            else:
+                group.load(state["groups"][name])
+        return afresh
 
     def _update(
         self,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from worker.errors import MetricsError
 from worker.kernels.scores import add_scores
 from worker.metrics.auc import binned_auc
+from worker.metrics.packed import pack, unpack
 from worker.metrics.scores import LOGIT_LIMIT
 from worker.metrics.summary import summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ps.arrays import F64, I64, Bool
     from worker.metrics.summary import MetricSummary
 
@@ -21,6 +24,42 @@ if TYPE_CHECKING:
 # losses of more than 5e8 examples even at the worst loss there is (16), 2e10 at an ordinary one.
 _UNIT = float(1 << 30)
 _ALL_TO_THE_FIRST: I64 = np.empty(0, np.int64)
+
+
+class SettledSums(NamedTuple):
+    """What is left of a set of sums to which nothing is added any more. losses, predictions: in 2^-30."""
+
+    examples: int
+    positives: int
+    losses: int
+    predictions: int
+    auc: float | None
+    auc_error: float | None
+
+    def summary(self) -> MetricSummary:
+        """The metrics."""
+        return summarise(
+            self.examples,
+            self.positives,
+            self.losses / _UNIT,
+            self.predictions / _UNIT,
+            self.auc,
+            self.auc_error,
+        )
+
+    def plus(self, other: SettledSums) -> SettledSums:
+        """Both together. Nobody knows their AUC, unless one of them is empty."""
+        for one, rest in ((self, other), (other, self)):
+            if not rest.examples:
+                return one
+        return SettledSums(
+            self.examples + other.examples,
+            self.positives + other.positives,
+            self.losses + other.losses,
+            self.predictions + other.predictions,
+            None,
+            None,
+        )
 
 
 class ScoreSums:
@@ -55,18 +94,22 @@ class ScoreSums:
             self._histogram.reshape(-1),
         )
 
-    def summary(self, row: int = 0, *, auc: float | None = None) -> MetricSummary:
-        """The metrics of one set. auc: the exact value where the caller knows it."""
+    def summary(self, row: int = 0) -> MetricSummary:
+        """The metrics of one set."""
+        return self.settled(row).summary()
+
+    def settled(self, row: int = 0, *, auc: float | None = None) -> SettledSums:
+        """One set without its histogram. auc: the exact value where the caller knows it."""
         negatives, positives = self._histogram[row]
-        binned, error = binned_auc(negatives, positives)
-        if auc is not None:
-            binned, error = auc, 0.0
-        return summarise(
+        error: float | None = 0.0
+        if auc is None:
+            auc, error = binned_auc(negatives, positives)
+        return SettledSums(
             int(self.examples[row]),
             int(positives.sum()),
-            int(self._losses[row]) / _UNIT,
-            int(self._predictions[row]) / _UNIT,
-            binned,
+            int(self._losses[row]),
+            int(self._predictions[row]),
+            auc,
             error,
         )
 
@@ -89,25 +132,39 @@ class ScoreSums:
             values[:] = 0
             values[: len(rows)] = kept
 
-    def row_to_dict(self, row: int = 0) -> dict[str, Any]:
-        """One set as plain numbers; the histogram as [cell, count] pairs of what is not empty."""
-        cells = self._histogram[row].reshape(-1)
+    def to_dict(self, n_rows: int | None = None) -> dict[str, Any]:
+        """The first n_rows sets (None: all) as packed counts; of histograms, what is not empty."""
+        rows = slice(0, n_rows)
+        cells = self._histogram[rows].reshape(-1)
         filled = np.flatnonzero(cells)
         return {
-            "examples": int(self.examples[row]),
-            "losses": int(self._losses[row]),
-            "predictions": int(self._predictions[row]),
-            "cells": [filled.tolist(), cells[filled].tolist()],
+            "examples": pack(self.examples[rows]),
+            "losses": pack(self._losses[rows]),
+            "predictions": pack(self._predictions[rows]),
+            "gaps": pack(np.diff(filled, prepend=0)),
+            "counts": pack(cells[filled]),
         }
 
-    def load_row(self, state: dict[str, Any], row: int = 0) -> None:
-        """Set one row to what row_to_dict gave. Raises MetricsError where it does not fit."""
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Set the first sets to what to_dict gave, all others to zero.
+
+        Raises MetricsError where it does not fit.
+        """
         try:
-            cells, counts = (np.array(part, np.int64) for part in state["cells"])
-            self._histogram[row] = 0
-            self._histogram[row].reshape(-1)[cells] = counts
-            self.examples[row] = state["examples"]
-            self._losses[row] = state["losses"]
-            self._predictions[row] = state["predictions"]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            sums = [unpack(state[name]) for name in ("examples", "losses", "predictions")]
+            filled = np.cumsum(unpack(state["gaps"]))
+            counts = unpack(state["counts"])
+            n_rows = len(sums[0])
+            if len({len(values) for values in sums}) > 1 or len(filled) != len(counts):
+                raise MetricsError("not the state of these metrics: its parts differ in length")
+            if n_rows > len(self.examples) or filled.max(initial=-1) >= 2 * n_rows * self.n_bins:
+                raise MetricsError("not the state of these metrics: more sums than there is room")
+            for mine, values in zip(
+                (self.examples, self._losses, self._predictions), sums, strict=True
+            ):
+                mine[:] = 0
+                mine[:n_rows] = values
+            self._histogram[:] = 0
+            self._histogram.reshape(-1)[filled] = counts
+        except (KeyError, TypeError, ValueError) as error:
             raise MetricsError(f"not the state of these metrics: {error!r}") from error

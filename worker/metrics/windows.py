@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,24 +10,25 @@ import numpy as np
 from worker.errors import MetricsError
 from worker.metrics.auc import exact_auc
 from worker.metrics.summary import WindowSummary
-from worker.metrics.sums import ScoreSums
+from worker.metrics.sums import ScoreSums, SettledSums
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ps.arrays import F32, F64, I64, Bool
 
 _FIRST = np.zeros(1, np.int64)
+_MAYBE_UNKNOWN = ("auc", "auc_error")
 
 
 class _Window:
-    """One window: sums, and the scores themselves while they are few."""
+    """One open window: sums, and the scores themselves while they are few."""
 
     def __init__(self, n_bins: int, exact_limit: int) -> None:
         self.sums = ScoreSums(1, n_bins)
-        self.closed = False
         self._exact_limit = exact_limit
         self._scores: list[F32] | None = []
         self._labels: list[Bool] = []
-        self._exact_auc: float | None = None
 
     def add(self, logits: F64, labels: Bool) -> None:
         self.sums.add(logits, labels)
@@ -44,46 +46,38 @@ class _Window:
         self._scores = None
         self._labels = []
 
-    def auc(self) -> float | None:
-        """The exact AUC where it is known."""
-        if self._scores is None:
-            return self._exact_auc
+    def settled(self) -> SettledSums:
+        """The sums as they stand, with the exact AUC where it is known."""
         if not self._scores:
-            return None
-        return exact_auc(np.concatenate(self._scores), np.concatenate(self._labels))
-
-    def close(self) -> None:
-        """No more examples: settle the AUC and let go of the scores."""
-        if not self.closed:
-            self._exact_auc = self.auc()
-            self._drop_scores()
-            self.closed = True
+            return self.sums.settled()
+        auc = exact_auc(np.concatenate(self._scores), np.concatenate(self._labels))
+        return self.sums.settled(auc=auc)
 
     def merge(self, other: _Window) -> None:
         self.sums.add_rows(other.sums, _FIRST, _FIRST)
-        self._exact_auc = None
         if other._scores is None:
             self._drop_scores()
         for scores, labels in zip(other._scores or [], other._labels, strict=True):
             self._keep(scores, labels)
 
     def to_dict(self) -> dict[str, Any]:
-        state = self.sums.row_to_dict()
-        state["closed"] = self.closed
-        state["exact_auc"] = self._exact_auc
+        state: dict[str, Any] = {"sums": self.sums.to_dict()}
         if self._scores is not None:
-            state["scores"] = [float(score) for part in self._scores for score in part]
-            state["labels"] = [int(label) for part in self._labels for label in part]
+            state["scores"] = b"".join(part.astype("<f4").tobytes() for part in self._scores)
+            state["labels"] = b"".join(part.tobytes() for part in self._labels)
         return state
 
-    def load(self, state: dict[str, Any]) -> None:
-        self.sums.load_row(state)
-        self.closed = bool(state["closed"])
-        self._exact_auc = state["exact_auc"]
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.sums.load(state["sums"])
         if "scores" not in state:
             self._drop_scores()
-        elif state["scores"]:
-            self._keep(np.array(state["scores"], np.float32), np.array(state["labels"], np.bool_))
+            return
+        scores = np.frombuffer(state["scores"], "<f4").astype(np.float32)
+        labels = np.frombuffer(state["labels"], np.uint8).astype(np.bool_)
+        if not len(scores) == len(labels) == self.sums.examples[0]:
+            raise MetricsError("not the state of these metrics: a window lacks some of its scores")
+        if len(scores):
+            self._keep(scores, labels)
 
 
 class EventTimeWindows:
@@ -91,7 +85,8 @@ class EventTimeWindows:
 
     The event clock is the largest event time seen. A window closes lateness_us after its end;
     examples that come later still are counted in late and belong to no window. The keep latest
-    windows are kept. AUC is exact while a window has at most exact_limit examples.
+    windows are kept. AUC is exact while a window has at most exact_limit examples. A closed window
+    lets go of its histogram: there may be a thousand of them, to be saved every second.
     """
 
     def __init__(
@@ -105,6 +100,7 @@ class EventTimeWindows:
         self._exact_limit = exact_limit
         self._keep = keep
         self._windows: dict[int, _Window] = {}
+        self._closed: dict[int, SettledSums] = {}
 
     def update(self, logits: F64, labels: Bool, event_ts_us: I64) -> list[WindowSummary]:
         """Count examples in stream order; the windows that closed, in time order.
@@ -126,33 +122,67 @@ class EventTimeWindows:
 
     def summaries(self) -> list[WindowSummary]:
         """All windows kept, in time order, the open ones as they stand."""
-        return [self._summary(number) for number in sorted(self._windows)]
+        return [self._summary(number) for number in sorted({*self._windows, *self._closed})]
 
     def merge(self, other: EventTimeWindows) -> None:
-        """Add another's windows. A window that either has closed is closed."""
+        """Add another's windows. A window that either has closed is closed.
+
+        Where both have examples in it and one has closed it, its AUC is not known any more: merge
+        before windows close (lateness_us).
+        """
         if (self.window_us, self.lateness_us) != (other.window_us, other.lateness_us):
             raise MetricsError("windows of another length cannot be merged; use the same settings")
         self.late += other.late
+        for number, settled in other._closed.items():
+            own = self._windows.pop(number, None)
+            mine = self._closed.get(number) if own is None else own.settled()
+            self._closed[number] = settled if mine is None else mine.plus(settled)
         for number, window in other._windows.items():
-            self._window(number).merge(window)
+            if number in self._closed:
+                self._closed[number] = self._closed[number].plus(window.settled())
+            else:
+                self._window(number).merge(window)
         if other.event_ts_us is not None:
             self._advance(max(other.event_ts_us, self.event_ts_us or other.event_ts_us))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers from which load restores everything."""
-        return {
+        """Numbers and bytes from which load restores everything."""
+        closed = sorted(self._closed)
+        settled = [self._closed[number] for number in closed]
+        state: dict[str, Any] = {
             "late": self.late,
             "event_ts_us": self.event_ts_us,
-            "windows": [[number, self._windows[number].to_dict()] for number in self._windows],
+            "open": [[number, self._windows[number].to_dict()] for number in sorted(self._windows)],
+            "closed": np.array(closed, "<i8").tobytes(),
         }
+        for place, name in enumerate(SettledSums._fields):
+            column = [each[place] for each in settled]
+            # None becomes NaN, which no AUC is.
+            kind = "<f8" if name in _MAYBE_UNKNOWN else "<i8"
+            state[name] = (
+                np.array(column, np.float64 if kind == "<f8" else np.int64).astype(kind).tobytes()
+            )
+        return state
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Restore what to_dict gave, in place of what is here."""
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what to_dict gave, in place of what is here. Raises MetricsError."""
         self.late = state["late"]
         self.event_ts_us = state["event_ts_us"]
         self._windows = {}
-        for number, window in state["windows"]:
+        for number, window in state["open"]:
             self._window(number).load(window)
+        columns: list[list[Any]] = []
+        for name in SettledSums._fields:
+            if name in _MAYBE_UNKNOWN:
+                values = np.frombuffer(state[name], "<f8").tolist()
+                columns.append([None if math.isnan(value) else value for value in values])
+            else:
+                columns.append(np.frombuffer(state[name], "<i8").tolist())
+        numbers = np.frombuffer(state["closed"], "<i8").tolist()
+        self._closed = {
+            number: SettledSums(*values) for number, *values in zip(numbers, *columns, strict=True)
+        }
+        self._forget()
 
     def _window(self, number: int) -> _Window:
         if number not in self._windows:
@@ -166,16 +196,23 @@ class EventTimeWindows:
     def _advance(self, event_ts_us: int) -> list[WindowSummary]:
         self.event_ts_us = event_ts_us
         upto = (event_ts_us - self.lateness_us) // self.window_us
-        closing = sorted(n for n, w in self._windows.items() if n < upto and not w.closed)
+        closing = sorted(number for number in self._windows if number < upto)
         for number in closing:
-            self._windows[number].close()
+            self._closed[number] = self._windows.pop(number).settled()
         summaries = [self._summary(number) for number in closing]
-        for number in sorted(self._windows)[: -self._keep]:
-            del self._windows[number]
+        self._forget()
         return summaries
 
+    def _forget(self) -> None:
+        """Keep the latest windows only."""
+        excess = len(self._windows) + len(self._closed) - self._keep
+        if excess > 0:
+            for number in sorted({*self._windows, *self._closed})[:excess]:
+                self._windows.pop(number, None)
+                self._closed.pop(number, None)
+
     def _summary(self, number: int) -> WindowSummary:
-        window = self._windows[number]
         begin_us = number * self.window_us
-        metrics = window.sums.summary(auc=window.auc())
-        return WindowSummary(begin_us, begin_us + self.window_us, window.closed, metrics)
+        settled = self._closed.get(number)
+        metrics = (self._windows[number].settled() if settled is None else settled).summary()
+        return WindowSummary(begin_us, begin_us + self.window_us, settled is not None, metrics)

@@ -5,10 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from worker.skipping import merged
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ps.store.commit import Skips
     from worker.events import EventChunk, Source
+
+
+def skips_in_pass(skips: Skips, number: int) -> Skips:
+    """What to leave out in pass `number`: what is ruled out of p is so in every pass over p.
+
+    Names of passes ("p#2") may be in skips as well, and count for that pass alone.
+    """
+    if number == 0:
+        return skips
+    renamed = {f"{partition}#{number}": ranges for partition, ranges in skips.items()}
+    return merged(skips, renamed)
 
 
 class Again:

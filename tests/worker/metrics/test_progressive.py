@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from typing import TYPE_CHECKING
 
+import msgpack
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -111,20 +111,92 @@ def test_merging_equals_updating_at_once(seed: int, at: int) -> None:
 def test_a_restored_state_goes_on_as_the_original(seed: int, exact_limit: int) -> None:
     spec = MetricsSpec(window_s=30, group_by=("g",), exact_limit=exact_limit, group_capacity=2)
     metrics = fed(spec, seed, 200, [70])
-    restored = ProgressiveMetrics.from_dict(json.loads(json.dumps(metrics.to_dict())), spec)
+    restored = ProgressiveMetrics.from_dict(msgpack.unpackb(msgpack.packb(metrics.to_dict())), spec)
+    assert restored.to_dict() == metrics.to_dict()
     for each in (metrics, restored):
         p, y, t, g = examples(seed + 1, 50)
         each.update(p, y, t + 200 * SECOND, {"g": g})
+    assert restored.to_dict() == metrics.to_dict()
     assert restored.totals() == metrics.totals()
     assert restored.windows() == metrics.windows()
     assert restored.groups("g") == metrics.groups("g")
 
 
-def test_a_state_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(MetricsError, match="not the state"):
-        ProgressiveMetrics.from_dict({"version": 1})
-    with pytest.raises(MetricsError, match="version 7"):
-        ProgressiveMetrics.from_dict({"version": 7})
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 7}, "version 7"),
+        ({"spec": None}, "not the state"),
+        ({"invalid": "many"}, "not the state"),
+        ({"total": {}}, "not the state"),
+        ({"total": {"gaps": b"\x03abc"}}, "not the state"),
+        ({"windows": []}, "not the state"),
+        ({"windows": {"late": 0, "event_ts_us": 0, "open": [[0, {}]]}}, "not the state"),
+        ({"groups": {"g": {"values": ["a"] * 101, "sums": {}}}}, "more groups"),
+        ({"groups": {"g": {"values": ["a"]}}}, "not the state"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(change: dict[str, object], said: str) -> None:
+    spec = MetricsSpec(window_s=30, group_by=("g",))
+    state = fed(spec, 1, 100, []).to_dict()
+    metrics = fed(spec, 2, 100, [])
+    with pytest.raises(MetricsError, match=said):
+        metrics.restore({**state, **change})
+    assert metrics.to_dict() == ProgressiveMetrics(spec).to_dict()
+    with pytest.raises(MetricsError):
+        ProgressiveMetrics.from_dict({}, spec)
+
+
+def test_sums_of_more_cells_than_there_are_bins_are_refused() -> None:
+    state = ProgressiveMetrics(MetricsSpec(total_bins=4)).to_dict()
+    state["total"] |= {"gaps": b"\x01\x08", "counts": b"\x01\x01"}
+    with pytest.raises(MetricsError, match="more sums than there is room"):
+        ProgressiveMetrics(MetricsSpec(total_bins=4)).restore(state)
+
+
+@pytest.mark.parametrize(
+    ("spec", "afresh"),
+    [
+        (MetricsSpec(window_s=30, group_by=("g",)), []),
+        (MetricsSpec(window_s=30, group_by=()), []),
+        (MetricsSpec(window_s=30, group_by=("g",), keep_windows=2), []),
+        (MetricsSpec(window_s=None, group_by=("g",)), []),
+        (MetricsSpec(window_s=60, group_by=("g",)), ["by window (window_s was 30, is 60)"]),
+        (MetricsSpec(window_s=30, group_by=("g", "h")), ["by h (new in group_by)"]),
+        (
+            MetricsSpec(window_s=30, group_by=("g",), group_capacity=9, total_bins=8),
+            ["in total (total_bins was 16384, is 8)", "by g (group_capacity was 50, is 9)"],
+        ),
+    ],
+)
+def test_what_a_changed_spec_leaves_goes_on_and_the_rest_is_named(
+    spec: MetricsSpec, afresh: list[str]
+) -> None:
+    old = fed(MetricsSpec(window_s=30, group_by=("g",)), 3, 200, [])
+    metrics = ProgressiveMetrics(spec)
+    assert metrics.restore(old.to_dict()) == [f"metrics {each}" for each in afresh]
+    if not any("total" in each for each in afresh):
+        assert metrics.totals() == old.totals()
+    if not any("window" in each for each in afresh) and spec.window_s is not None:
+        assert metrics.windows() == old.windows()[-spec.keep_windows :]
+    p, y, t, g = examples(4, 50)
+    metrics.update(p, y, t + 200 * SECOND, {"g": g, "h": g})
+
+
+def test_closed_windows_add_up_but_for_an_auc_that_nobody_can_know() -> None:
+    spec = MetricsSpec(window_s=30)
+    early, late, whole = (ProgressiveMetrics(spec) for _ in range(3))
+    p, y, t, _ = examples(1, 100)
+    for one, rows in ((early, slice(0, 45)), (late, slice(45, 100)), (whole, slice(0, 100))):
+        one.update(p[rows], y[rows], t[rows])
+    early.merge(late)
+    found, expected = early.windows(), whole.windows()
+    assert [w.closed for w in found] == [w.closed for w in expected]
+    assert found[0] == expected[0]
+    assert found[2:] == expected[2:]
+    assert found[1].metrics.auc is None
+    assert found[1].metrics.log_loss == expected[1].metrics.log_loss
+    assert found[1].metrics.examples == expected[1].metrics.examples
 
 
 def test_metrics_of_different_specs_are_not_merged() -> None:
