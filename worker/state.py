@@ -105,10 +105,9 @@ def _inflated(data: bytes) -> bytes:
 def _guard(found: Mapping[str, Any] | None) -> GuardState | None:
     if found is None:
         return None
-    # Before the first time seen there is no clock; all else is a number from the beginning.
-    return GuardState(
-        **{name: value if value is None else int(value) for name, value in found.items()}
-    )
+    clock_us = found["clock_us"]
+    rest = (int(found[name]) for name in GuardState._fields[1:])
+    return GuardState(None if clock_us is None else int(clock_us), *rest)
 
 
 def _quarantine(found: Mapping[str, Any]) -> QuarantineState:

@@ -77,6 +77,20 @@ def test_batch_cuts_change_no_verdict(times: list[int], cuts: list[int]) -> None
         assert getattr(parts, name) == getattr(whole, name)
 
 
+@given(st.lists(st.integers(-20, 400), max_size=40), st.integers(0, 40))
+def test_a_guard_that_is_restored_judges_as_the_one_it_was_saved_from(
+    times: list[int], at: int
+) -> None:
+    whole, resumed = EventTimeGuard(50, patience=3), EventTimeGuard(50, patience=3)
+    accepted(whole, *times[:at])
+    saved = whole.state
+    resumed.restore(saved)
+    assert accepted(resumed, *times[at:]) == accepted(whole, *times[at:])
+    assert resumed.state == whole.state
+    whole.restore(saved)  # going back is restoring as well
+    assert whole.state == saved
+
+
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="max_jump_us"):
         EventTimeGuard(0)

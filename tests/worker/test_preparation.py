@@ -75,6 +75,18 @@ def test_the_guard_remembers_from_chunk_to_chunk() -> None:
     assert guard.clock_us == 19 * SECOND
 
 
+def test_every_batch_carries_what_the_guard_knew_after_it() -> None:
+    guard, again = EventTimeGuard(60 * SECOND), EventTimeGuard(60 * SECOND)
+    late = changed(chunk(10, 20), "ts", {0: 900 * SECOND})
+    ahead = list(prepare([chunk(0, 10), late, chunk(20, 25)], EXAMPLES, guard, ManualClock()))
+    states = [one.guard for one in ahead]
+    assert states[-1] == guard.state
+    for one, state in zip(([chunk(0, 10)], [late], [chunk(20, 25)]), states, strict=True):
+        list(prepare(one, EXAMPLES, again, ManualClock()))
+        assert again.state == state
+    assert [one.guard for one in prepare([late], EXAMPLES, None, ManualClock())] == [None]
+
+
 def test_without_a_guard_any_time_will_do() -> None:
     raw = changed(chunk(0, 5), "ts", {1: 900_000 * SECOND, 2: 0})
     [one] = prepare([raw], EXAMPLES, None, ManualClock())

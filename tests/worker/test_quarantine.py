@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -10,11 +12,9 @@ from hypothesis import strategies as st
 
 from ps.stream import Span
 from worker.events import Rejected
-from worker.quarantine import OTHER_REASONS, Quarantine
+from worker.quarantine import OTHER_REASONS, Quarantine, QuarantineState
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 
@@ -23,7 +23,8 @@ def bad(offset: int, reason: str = "bad", partition: str = "p") -> Rejected:
 
 
 def lines(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    text = path.read_text("utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_records_are_written_with_position_and_reason(tmp_path: Path) -> None:
@@ -104,3 +105,59 @@ def test_the_number_of_reasons_is_bounded() -> None:
     quarantine.add([bad(i, f"reason {i}") for i in range(1_000)])
     assert len(quarantine.reasons) == 201
     assert quarantine.reasons[OTHER_REASONS] == 800
+
+
+def test_going_back_counts_again_and_writes_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    quarantine = Quarantine(path)
+    quarantine.add([bad(1), bad(2, "worse")])
+    early = quarantine.state
+    quarantine.add([bad(5)])
+    quarantine.drop_batch(Span("p", 6, 9), "dropped")
+    late = quarantine.state
+    before = path.read_bytes()
+    quarantine.restore(early)
+    assert quarantine.state == early
+    assert quarantine.add([bad(2), bad(5)]) == 1
+    assert quarantine.drop_batch(Span("p", 6, 9), "dropped")
+    assert quarantine.state == late
+    assert path.read_bytes() == before
+    quarantine.add([bad(9)])
+    assert lines(path)[-1]["offset"] == 9
+
+
+@given(
+    st.sets(st.integers(0, 39)),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=5),
+)
+def test_whenever_it_dies_every_record_is_counted_and_written_once(
+    offsets: set[int], lives: list[tuple[int, int]]
+) -> None:
+    """A life saves its state at one place, reads on, and dies; the next resumes from what was saved."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "dead.jsonl"
+        saved, at = QuarantineState(), 0
+        for save_at, die_at in [*lives, (40, 40)]:
+            quarantine = Quarantine(path)
+            quarantine.restore(saved)
+            for offset in range(at, max(die_at, save_at)):
+                if offset == save_at:
+                    saved, at = quarantine.state, offset
+                quarantine.add([bad(offset)] if offset in offsets else [])
+            if save_at == 40:
+                saved = quarantine.state
+        assert (saved.records, saved.reasons) == (
+            len(offsets), {"bad": len(offsets)} if offsets else {},
+        )  # fmt: skip
+        assert [line["offset"] for line in lines(path)] == sorted(offsets)
+
+
+def test_a_restored_state_goes_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl"
+    Quarantine(path).add([bad(1), bad(2), bad(3)])
+    fresh = Quarantine(path)
+    assert fresh.records == 3
+    fresh.restore(QuarantineState(records=1, reasons={"bad": 1}, counted_upto={"p": 2}))
+    assert fresh.add([bad(1), bad(2), bad(3), bad(4)]) == 3
+    assert (fresh.records, fresh.reasons) == (4, {"bad": 4})
+    assert [line["offset"] for line in lines(path)] == [1, 2, 3, 4]
