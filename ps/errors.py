@@ -132,6 +132,26 @@ class FencedError(StoreError):
         )
 
 
+class FileMissingError(StoreError):
+    """A file of a store that is not there."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        super().__init__(f"{url}/{name} is missing")
+
+
+class ForeignFileError(StoreError):
+    """A whole file of a store, of a version of its format that this program does not read."""
+
+    def __init__(self, name: str, found: int, known: int) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} is of format version {found}, this program reads version {known}; read it with "
+            "the release that wrote it"
+        )
+
+
 class CorruptFileError(StoreError):
     """A file of a store that is not whole: cut short, altered, or another file under its name."""
 
