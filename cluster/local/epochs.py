@@ -2,27 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ps.errors import JobBusyError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cluster.local.learning import Learning
     from ps.block import Block
     from ps.clock import Clock
+    from ps.store.commit import Skips
+    from worker.state import WorkerState
 
-# Rows copied out between two batches, over all shards: a few milliseconds, so that training and
-# serving never wait for an epoch of millions of rows.
+# Rows copied out between two batches, over all shards: a few milliseconds, so that neither training
+# nor serving waits for an epoch of millions of rows.
 GATHER_ROWS = 65_536
 _ALL_ROWS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class SealedEpoch:
-    """One epoch of the job: a block of every shard, all as of one moment between two batches."""
+    """One epoch of the job, as of one moment between two batches.
+
+    blocks: of every shard, by number. worker, skips, rows: what was known of the stream then, what is
+    left out of it, and how many rows there were by table. asked_for: somebody wants this very one.
+    """
 
     blocks: tuple[Block, ...]
+    worker: WorkerState
+    skips: Skips
+    rows: Mapping[str, int]
+    asked_for: bool = False
+
+    @property
+    def number(self) -> int:
+        """The epoch."""
+        return max(block.epoch for block in self.blocks)
+
+
+class Cut:
+    """An epoch that somebody asked for. number: known once it has been handed on."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._handed_on = threading.Event()
+
+    def wait(self, timeout_s: float) -> int:
+        """Its number. Raises JobBusyError where it has not been handed on in time."""
+        if not self._handed_on.wait(timeout_s):
+            raise JobBusyError(f"the epoch asked for was not sealed within {timeout_s:g} s")
+        return self.number
+
+    def hand_on(self, number: int) -> None:
+        """The epoch of this number has been handed on."""
+        self.number = number
+        self._handed_on.set()
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """An epoch that has been cut: what is known of it already, and the blocks gathered so far."""
+
+    epoch: SealedEpoch
+    blocks: dict[int, Block]
+    cuts: tuple[Cut, ...]
 
 
 class Epochs:
@@ -42,15 +88,27 @@ class Epochs:
         self._clock = clock
         self._interval_s = interval_s
         self._on_sealed = on_sealed
-        self._blocks: dict[int, Block] | None = None
+        self._asked: list[Cut] = []
+        self._under_way: _UnderWay | None = None
         self._begun_s = clock.monotonic_s()
+
+    @property
+    def number(self) -> int:
+        """The last epoch that was cut."""
+        return max(shard.cursor.epoch for shard in self._learning.shards)
+
+    def ask(self) -> Cut:
+        """Have an epoch cut as soon as the one under way, if any, is out."""
+        cut = Cut()
+        self._asked.append(cut)
+        return cut
 
     def tick(self, now_s: float) -> None:
         """Between two batches: go on gathering, or cut an epoch where it is time."""
-        if self._blocks is None and now_s - self._begun_s >= self._interval_s:
+        if self._under_way is None and (self._asked or now_s - self._begun_s >= self._interval_s):
             self._begin()
-        if self._blocks is not None:
-            self._gather(GATHER_ROWS)
+        if self._under_way is not None:
+            self._gather(self._under_way, GATHER_ROWS)
 
     def seal(self) -> None:
         """End the current epoch and hand it on, after the one under way."""
@@ -60,8 +118,8 @@ class Epochs:
 
     def finish(self) -> None:
         """Gather the epoch under way to its end, if there is one."""
-        while self._blocks is not None:
-            self._gather(_ALL_ROWS)
+        while self._under_way is not None:
+            self._gather(self._under_way, _ALL_ROWS)
 
     def _begin(self) -> None:
         self._begun_s = self._clock.monotonic_s()
@@ -69,17 +127,29 @@ class Epochs:
         with self._learning.lock:
             for shard in self._learning.shards:
                 shard.begin_seal(sealed_us)
-        self._blocks = {}
+        cuts, self._asked = tuple(self._asked), []
+        epoch = SealedEpoch(
+            blocks=(),
+            worker=self._learning.trainer.state(),
+            skips=self._learning.skips,
+            rows=self._learning.rows(),
+            asked_for=bool(cuts),
+        )
+        self._under_way = _UnderWay(epoch, {}, cuts)
 
-    def _gather(self, budget_rows: int) -> None:
-        assert self._blocks is not None  # noqa: S101  # callers have looked
-        shards = self._learning.shards
-        under_way = [number for number in range(len(shards)) if number not in self._blocks]
-        for number in under_way:
+    def _gather(self, under_way: _UnderWay, budget_rows: int) -> None:
+        shards, blocks = self._learning.shards, under_way.blocks
+        missing = [number for number in range(len(shards)) if number not in blocks]
+        for number in missing:
             with self._learning.lock:
-                block = shards[number].gather(max(1, budget_rows // len(under_way)))
+                block = shards[number].gather(max(1, budget_rows // len(missing)))
             if block is not None:
-                self._blocks[number] = block
-        if len(self._blocks) == len(shards):
-            blocks, self._blocks = self._blocks, None
-            self._on_sealed(SealedEpoch(tuple(blocks[number] for number in range(len(shards)))))
+                blocks[number] = block
+        if len(blocks) < len(shards):
+            return
+        self._under_way = None
+        whole = tuple(blocks[number] for number in range(len(shards)))
+        epoch = replace(under_way.epoch, blocks=whole)
+        self._on_sealed(epoch)
+        for cut in under_way.cuts:
+            cut.hand_on(epoch.number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.local.stream import passes
 from cluster.rate import RecentRate
 from worker.prefetch import Prefetcher
 
@@ -72,11 +71,10 @@ class Loop:
 
     def _read(self, stop: threading.Event) -> None:
         """Learn from the stream as it stands open now, to its end, a stop or a restart."""
-        for number, chunks in passes(self._plan, self._learning.client.resume_cuts()):
+        for number, prepared in self._learning.open_stream():
             # A second look at an example flatters the model.
             self._learning.trainer.validating = number == 0
-            depth = self._plan.train.prefetch_batches
-            with Prefetcher(self._learning.prepared(chunks), depth=depth) as batches:
+            with Prefetcher(prepared, depth=self._plan.train.prefetch_batches) as batches:
                 for batch in batches:
                     if stop.is_set():
                         return
@@ -90,7 +88,7 @@ class Loop:
                 return
 
     def _learn_from(self, batch: Prepared) -> None:
-        self._between(self._learning.trainer.learn(batch))
+        self._between(self._learning.learn(batch))
 
     def _between(self, learned: int) -> None:
         """The moment between two batches."""

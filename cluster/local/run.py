@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 import xxhash
@@ -12,9 +11,9 @@ from cluster.local.control import Control
 from cluster.local.epochs import Epochs
 from cluster.local.learning import Learning
 from cluster.local.loop import Loop
-from cluster.local.serving import ServingReplica
+from cluster.local.publishing import Publishing
+from cluster.local.status import StatusBoard
 from cluster.progress import RunProgress
-from ps.blocklog import BlockLog
 from ps.shard import Shard
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from cluster.local.epochs import SealedEpoch
     from cluster.plan import Plan
-    from ps.block import Block
     from ps.clock import Clock
     from worker.metrics.progressive import ProgressiveMetrics
     from worker.trainer import BatchObserver
@@ -48,21 +46,19 @@ class LocalRun:
         on_progress: Callable[[RunProgress], None] | None = None,
         on_batch: BatchObserver | None = None,
     ) -> None:
-        self._plan = plan
         self._clock = clock
         self._on_progress = on_progress
         shards = [Shard(spec) for spec in plan.shards]
         self._learning = Learning(plan, shards, clock, on_batch)
-        self._log = BlockLog(base=self._base)
-        self._serving = [
-            ServingReplica(plan, number, self._log, clock)
-            for number in range(plan.serve.replicas if serve else 0)
-        ]
-        self._epochs = Epochs(self._learning, clock, plan.serve.sync_interval_s, self._publish)
+        self._publishing = Publishing(
+            plan, self._learning, clock, replicas=plan.serve.replicas if serve else 0
+        )
+        self._epochs = Epochs(self._learning, clock, plan.serve.sync_interval_s, self._hand_on)
         self._control = Control()
-        self._loop = Loop(plan, self._learning, self._epochs, self._control, clock, self._tell)
+        self._loop = Loop(plan, self._learning, self._epochs, self._control, clock, self._tick)
+        self._board = StatusBoard(plan, self._publishing, clock)
         self._started_s = self._told_s = clock.monotonic_s()
-        self._resources = ExitStack()
+        self._board.post(self.progress(), self._learning)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +74,7 @@ class LocalRun:
     @property
     def addresses(self) -> tuple[str, ...]:
         """host:port of every server that was started."""
-        return tuple(serving.server.target for serving in self._serving)
+        return self._publishing.addresses
 
     @property
     def metrics(self) -> ProgressiveMetrics:
@@ -90,11 +86,7 @@ class LocalRun:
 
         Raises serving.errors.ServerStartError; what was started is then stopped by close().
         """
-        for serving in self._serving:
-            self._resources.callback(serving.server.stop)
-            serving.server.start()
-            self._resources.callback(serving.follower.stop)
-            serving.follower.start()
+        self._publishing.start_servers()
 
     def run(self, stop: threading.Event | None = None, *, hold: bool = False) -> RunProgress:
         """Learn until the stream ends or stop is set; with hold, go on serving until stop is set.
@@ -104,6 +96,7 @@ class LocalRun:
         """
         stop = stop or threading.Event()
         self._started_s = self._told_s = self._clock.monotonic_s()
+        self._publishing.start_standbys()
         with self._control.open():
             progress = self._learn(stop)
             while hold and self._loop.hold(stop):
@@ -124,7 +117,7 @@ class LocalRun:
         window = closed[-1].metrics if closed else None
         stats = [shard.stats() for shard in self._learning.shards]
         tables = [table for shard in stats for table in shard.tables.values()]
-        staleness = [serving.replica.status().staleness for serving in self._serving]
+        staleness = [one.replica.status().staleness for one in self._publishing.serving]
         return RunProgress(
             elapsed_s=self._clock.monotonic_s() - self._started_s,
             examples=trainer.examples,
@@ -156,37 +149,38 @@ class LocalRun:
 
     def close(self) -> None:
         """Stop servers and replicas, within their grace; may be called again."""
-        self._log.close()
-        self._resources.close()
+        self._publishing.close()
 
     def _learn(self, stop: threading.Event) -> RunProgress:
+        self._board.state = "training"
         self._epochs.seal()
         try:
             self._loop.learn(stop)
+        except BaseException:
+            self._board.state = "failed"
+            raise
         finally:
             self._epochs.seal()
+        self._board.state = "finished"
         progress = self.progress(finished=True)
+        self._board.post(progress, self._learning)
         if self._on_progress is not None:
             self._on_progress(progress)
         return progress
 
-    def _tell(self, now_s: float) -> None:
-        if self._on_progress is not None and now_s - self._told_s >= _PROGRESS_INTERVAL_S:
-            self._told_s = now_s
-            self._on_progress(self.progress())
+    def _tick(self, now_s: float) -> None:
+        """Between two batches: tell how it goes, now and then."""
+        if now_s - self._told_s < _PROGRESS_INTERVAL_S:
+            return
+        self._told_s = now_s
+        progress = self.progress()
+        self._board.post(progress, self._learning)
+        if self._on_progress is not None:
+            self._on_progress(progress)
 
-    def _publish(self, epoch: SealedEpoch) -> None:
-        """Hand the blocks of an epoch to the replicas."""
-        for block in epoch.blocks:
-            # Nobody to read it; sealing still lets go of what the epoch remembered.
-            if self._serving:
-                self._log.append(block)
-        for serving in self._serving:
-            serving.follower.wake()
-
-    def _base(self, shard: int) -> Block:
-        with self._learning.lock:
-            return self._learning.shards[shard].export(self._clock.now_us())
+    def _hand_on(self, epoch: SealedEpoch) -> None:
+        """Give a sealed epoch to all who follow."""
+        self._publishing.publish(epoch.blocks)
 
 
 def _worst(seconds: Iterable[float | None]) -> float | None:

@@ -14,11 +14,12 @@ from serving.server import PredictServer
 from serving.table_store import TableStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cluster.plan import Plan
     from ps.arrays import I64, U64
     from ps.clock import Clock
+    from ps.shard import ShardSpec
     from ps.table import TableSpec
     from serving.follower import BlockFeed
 
@@ -29,20 +30,44 @@ _POLL_S = 1.0
 class ServingReplica:
     """One replica, the thread that keeps it current, and its server."""
 
-    def __init__(self, plan: Plan, number: int, feed: BlockFeed, clock: Clock) -> None:
-        specs: dict[str, TableSpec] = {t.name: t for s in plan.shards for t in s.tables}
-        seed = plan.shards[0].seed
+    def __init__(
+        self,
+        plan: Plan,
+        shards: Sequence[ShardSpec],
+        number: int,
+        feed: BlockFeed,
+        clock: Clock,
+    ) -> None:
+        specs: dict[str, TableSpec] = {t.name: t for s in shards for t in s.tables}
+        seed = shards[0].seed
         self.replica = Replica(
-            plan.shards[0].model,
+            shards[0].model,
             {name: lambda spec=spec: TableStore(spec, seed=seed) for name, spec in specs.items()},
             clock,
-            shards=len(plan.shards),
-            owner=owner_of(len(plan.shards)),
-            dense=[variable.name for shard in plan.shards for variable in shard.dense],
+            shards=len(shards),
+            owner=owner_of(len(shards)),
+            dense=[variable.name for shard in shards for variable in shard.dense],
         )
         self.follower = Follower(self.replica, feed, poll_s=_POLL_S)
         predictor = Predictor(plan.examples.features, plan.make_model, self.replica, clock)
         self.server = PredictServer(predictor, clock, plan.serve.servers[number])
+        self._started = False
+
+    @property
+    def address(self) -> str:
+        """host:port of the server; empty before start."""
+        return self.server.target if self._started else ""
+
+    def start(self) -> None:
+        """Follow and listen. Raises serving.errors.ServerStartError."""
+        self.server.start()
+        self._started = True
+        self.follower.start()
+
+    def stop(self) -> None:
+        """Stop, within the server's grace; may be called again, or before start."""
+        self.follower.stop()
+        self.server.stop()
 
 
 def owner_of(shards: int) -> Callable[[U64], I64]:

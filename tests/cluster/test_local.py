@@ -169,7 +169,7 @@ def test_what_came_before_an_error_is_learned_and_published() -> None:
         with pytest.raises(SourceError, match="the disk is gone"):
             run.run()
         assert run.progress().examples == 3_000
-        [serving] = run._serving
+        [serving] = run._publishing.serving
         assert serving.replica.wait_ready(20)
         caught_up(run)
         rows = run._learning.shards[0].table(TABLE).export()
@@ -183,7 +183,7 @@ def test_what_came_before_an_error_is_learned_and_published() -> None:
 
 def caught_up(run: LocalRun) -> None:
     """The replicas by hand, their threads ended: no need to wait for them."""
-    for serving in run._serving:
+    for serving in run._publishing.serving:
         assert serving.follower.stop()
         serving.follower._stopping = False
         serving.follower.catch_up()
@@ -198,10 +198,10 @@ def test_closing_a_run_that_never_ran() -> None:
 def test_a_replica_that_fell_behind_starts_over_from_a_base() -> None:
     plan = plan_of(Job(shards=2))
     with LocalRun(plan, clock=ManualClock(), serve=True) as run:
-        [serving] = run._serving
+        [serving] = run._publishing.serving
         run._epochs.seal()
         serving.follower.catch_up()
-        run._log._max_blocks = 2
+        run._publishing.log._max_blocks = 2
         for _ in range(3):
             run._epochs.seal()
         run.run()

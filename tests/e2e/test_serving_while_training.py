@@ -73,7 +73,7 @@ def test_replicas_answer_what_the_trainer_would(name: str) -> None:
     plan, clock = plan_of(JOBS[name]), ManualClock(1)
     compared = 0
     with LocalRun(plan, clock=clock, serve=True, on_batch=lambda *_: compare()) as run:
-        [serving] = run._serving
+        [serving] = run._publishing.serving
         for shard in run._learning.shards:
             # Where a replica starts; it may not ask for it while a batch is learned from.
             serving.replica.apply(shard.export(sealed_us=0))
@@ -88,7 +88,7 @@ def test_replicas_answer_what_the_trainer_would(name: str) -> None:
                 return
             # Between two batches, with blocks as they are sealed and applied.
             for shard in run._learning.shards:
-                run._log.append(shard.seal(clock.now_us()))
+                run._publishing.log.append(shard.seal(clock.now_us()))
             serving.follower.catch_up()
             for columns in (rows_of(plan, 0, 60), rows_of(plan, 100 * batches, 60)):
                 for asked in (columns, unseen(columns)):
@@ -131,7 +131,7 @@ def test_two_replicas_answer_over_grpc_while_training_goes_on() -> None:
         try:
             assert len(set(run.addresses)) == 2
             assert learned.wait(120)
-            for serving in run._serving:
+            for serving in run._publishing.serving:
                 assert serving.replica.wait_ready(60)
             candidates: list[dict[str, FeatureValue]] = [
                 {"item_id": item, "item_price": 2.5} for item in range(20)
@@ -172,7 +172,7 @@ def test_after_the_run_it_goes_on_answering_until_it_is_stopped() -> None:
         thread = threading.Thread(target=run.run, args=(stop,), kwargs={"hold": True})
         thread.start()
         try:
-            [serving] = run._serving
+            [serving] = run._publishing.serving
             assert serving.replica.wait_ready(60)
             with PredictClient(run.addresses[0], timeout_s=30.0) as client:
                 while (

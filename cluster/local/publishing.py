@@ -1,0 +1,104 @@
+"""Publishing: sealed blocks to everybody in this process who follows them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from cluster.local.feed import PausableFeed
+from cluster.local.serving import ServingReplica, owner_of
+from cluster.local.standby import Standbys
+from ps.blocklog import BlockLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cluster.local.learning import Learning
+    from cluster.plan import Plan
+    from ps.block import Block
+    from ps.clock import Clock
+
+
+class Publishing:
+    """The log of blocks, the replicas and the standbys that follow it.
+
+    Readers never hold up the training thread, but for one that starts over: it reads a base under
+    the lock that learning holds.
+    """
+
+    def __init__(self, plan: Plan, learning: Learning, clock: Clock, *, replicas: int) -> None:
+        self.paused = False
+        self.log = BlockLog(base=self._base)
+        self._learning = learning
+        self._clock = clock
+        self._feeds = [PausableFeed(self.log) for _ in range(replicas)]
+        self.serving = [
+            ServingReplica(plan, learning.specs, number, feed, clock)
+            for number, feed in enumerate(self._feeds)
+        ]
+        self.standbys = Standbys(learning.specs, self.log) if plan.train.standbys else None
+        self._resources = ExitStack()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """host:port of every server that was started."""
+        return tuple(serving.server.target for serving in self.serving)
+
+    def start_servers(self) -> None:
+        """Let replicas follow and servers listen. Raises serving.errors.ServerStartError."""
+        for serving in self.serving:
+            self._resources.callback(serving.stop)
+            serving.start()
+
+    def start_standbys(self) -> None:
+        """Let standbys follow, where there are any."""
+        if self.standbys is not None and not self.standbys.running:
+            self._resources.callback(self.standbys.stop)
+            self.standbys.start()
+
+    def publish(self, blocks: Sequence[Block]) -> None:
+        """Hand on the blocks of an epoch; returns at once."""
+        if not self.serving and self.standbys is None:
+            return
+        for block in blocks:
+            self.log.append(block)
+        for serving in self.serving:
+            serving.follower.wake()
+        if self.standbys is not None:
+            self.standbys.wake()
+
+    def pause(self) -> None:
+        """Keep from the replicas what is published from now on."""
+        self.paused = True
+        for feed in self._feeds:
+            feed.pause()
+
+    def resume(self) -> None:
+        """Let the replicas catch up."""
+        self.paused = False
+        for feed in self._feeds:
+            feed.resume(len(self._learning.shards))
+        for serving in self.serving:
+            serving.follower.wake()
+
+    def start_over(self) -> None:
+        """Go on with the shards as they are now, in another number: between two batches.
+
+        Replicas go on serving what they have until the new set stands beside it.
+        """
+        shards = self._learning.shards
+        bases = [self._base(number) for number in range(len(shards))]
+        self.log.forget()
+        for serving in self.serving:
+            serving.replica.reshard(bases, owner_of(len(shards)))
+        if self.standbys is not None:
+            self.standbys.reset(self._learning.specs)
+
+    def close(self) -> None:
+        """Stop servers, replicas and standbys, within their grace; may be called again."""
+        self.log.close()
+        self._resources.close()
+
+    def _base(self, shard: int) -> Block:
+        with self._learning.lock:
+            return self._learning.shards[shard].export(self._clock.now_us())

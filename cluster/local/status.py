@@ -1,0 +1,154 @@
+"""The job at a glance: put together by the training thread now and then, read by anybody."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from ps.admin.target import JobStatus, ReplicaStatus, ShardStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cluster.local.learning import Learning
+    from cluster.local.publishing import Publishing
+    from cluster.local.serving import ServingReplica
+    from cluster.local.standby import Standbys
+    from cluster.plan import Plan
+    from cluster.progress import RunProgress
+    from ps.admin.target import Pausable, StoreStatus
+    from ps.clock import Clock
+    from ps.shard import Shard
+    from ps.store.commit import Skips
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What the training thread has last told."""
+
+    progress: RunProgress
+    shards: tuple[ShardStatus, ...]
+    skips: Skips
+
+
+class StatusBoard:
+    """Where the training thread posts how it stands, so that whoever asks never waits for it.
+
+    state, paused: of the run, set by whoever changes them.
+    """
+
+    def __init__(self, plan: Plan, publishing: Publishing, clock: Clock) -> None:
+        self.state = "starting"
+        self._paused: tuple[Pausable, ...] = ()
+        self._plan = plan
+        self._publishing = publishing
+        self._clock = clock
+        self._started_us = clock.now_us()
+        self._glance: _Glance | None = None
+
+    @property
+    def paused(self) -> tuple[Pausable, ...]:
+        """What an operator has paused."""
+        return self._paused
+
+    def pause(self, what: Pausable) -> None:
+        """Note that it is paused."""
+        if what not in self._paused:
+            self._paused = (*self._paused, what)
+
+    def resume(self, what: Pausable) -> None:
+        """Note that it goes on."""
+        self._paused = tuple(paused for paused in self._paused if paused != what)
+
+    def post(self, progress: RunProgress, learning: Learning) -> None:
+        """Tell how the run stands now: the training thread, between two batches."""
+        shards = tuple(_shard_status(shard) for shard in learning.shards)
+        self._glance = _Glance(progress, shards, learning.skips)
+
+    def read(self, store: StoreStatus | None) -> JobStatus:
+        """The latest that is known. Safe to call from any thread."""
+        glance, publishing = self._glance, self._publishing
+        if glance is None:
+            raise RuntimeError("a run posts its state before it serves an operator")
+        progress, shards = glance.progress, glance.shards
+        is_waiting = self.state == "training" and "training" in self._paused
+        return JobStatus(
+            job=self._plan.name,
+            model=self._plan.shards[0].model,
+            version=_version(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started_us=self._started_us,
+            now_us=self._clock.now_us(),
+            state="paused" if is_waiting else self.state,
+            paused=self._paused,
+            generation=max(shard.generation for shard in shards),
+            epoch=max(shard.epoch for shard in shards),
+            examples=progress.examples,
+            examples_per_s=progress.examples_per_s or 0.0,
+            event_ts_us=progress.event_ts_us,
+            metrics={
+                "auc": progress.auc,
+                "log_loss": progress.log_loss,
+                "normalized_entropy": progress.normalized_entropy,
+                "calibration": progress.calibration,
+                "window_auc": progress.window_auc,
+                "window_log_loss": progress.window_log_loss,
+            },
+            quarantined=progress.quarantined,
+            skips=glance.skips,
+            shards=_with_standbys(shards, publishing.standbys),
+            replicas=[_replica_status(serving) for serving in publishing.serving],
+            store=store,
+        )
+
+
+def _shard_status(shard: Shard) -> ShardStatus:
+    stats = shard.stats()
+    return ShardStatus(
+        shard=shard.spec.shard,
+        generation=stats.generation,
+        epoch=stats.epoch,
+        event_ts_us=stats.event_ts_us,
+        positions=shard.positions(),
+        rows=sum(table.rows for table in stats.tables.values()),
+        allocated_bytes=sum(table.allocated_bytes for table in stats.tables.values()),
+        pushes_applied=stats.pushes_applied,
+        pushes_repeated=stats.pushes_repeated,
+    )
+
+
+def _with_standbys(
+    shards: Sequence[ShardStatus], standbys: Standbys | None
+) -> Sequence[ShardStatus]:
+    if standbys is None:
+        return shards
+    epochs = standbys.epochs
+    return [
+        replace(shard, standby_epoch=epochs[shard.shard] if shard.shard < len(epochs) else None)
+        for shard in shards
+    ]
+
+
+def _replica_status(serving: ServingReplica) -> ReplicaStatus:
+    status, follower = serving.replica.status(), serving.follower.status()
+    return ReplicaStatus(
+        address=serving.address,
+        ready=status.ready,
+        epochs=[shard.epoch for shard in status.version.shards],
+        generations=[shard.generation for shard in status.version.shards],
+        rows=status.rows,
+        staleness_p50_s=status.staleness.p50_s,
+        staleness_p99_s=status.staleness.p99_s,
+        last_error=follower.last_error if follower.failures_in_a_row else None,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("trilith")
+    except PackageNotFoundError:  # from a checkout
+        return "unknown"
