@@ -74,7 +74,7 @@ def open_source(job: Job, columns: Sequence[str], blame: Blame) -> Source:
 def source_path(job: Job) -> str | None:
     """Where the source's files are: what the job says, relative to the job file; None if made up."""
     path: str | None = getattr(job.settings.source, "path", None)
-    return None if path is None else place(job, path)
+    return None if path is None else place(job.document.folder, path)
 
 
 def _opened(job: Job, columns: list[str]) -> Source:

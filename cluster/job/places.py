@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cluster.job.load import Job
 
 
-def place(job: Job, text: str) -> str:
-    """A URL as it is; anything else as a path that starts from the folder of the job file."""
+def place(folder: Path, text: str) -> str:
+    """A URL as it is; anything else as a path that starts from the folder."""
     if "://" in text or text.startswith("memory:"):
         return text
-    return str(job.document.folder / Path(text).expanduser())
+    return str(folder / Path(text).expanduser())
 
 
 def address(text: str) -> tuple[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.job.places import place
@@ -18,14 +20,17 @@ _LEAST_MEMORY = 1 << 20
 
 
 def store_plan(job: Job, blame: Blame, url: str | None = None) -> StorePlan | None:
-    """The plan, None where the job has no store. url: instead of the job's, from where the command
-    is run. Raises JobFileError.
+    """The plan; None where the job has no store.
+
+    url: instead of the job's, a path in it from the working directory. Raises JobFileError.
     """
     section = job.settings.store
+    if url is not None:
+        if not url:
+            blame.refuse(("store", "url"), "is empty; name a folder or a URL, or leave it out")
+        section = (section or StoreSection(url=url)).model_copy(update={"url": url})
     if section is None:
-        if url is None:
-            return None
-        section = StoreSection(url=url)
+        return None
     interval_s = job.settings.serve.sync_interval
     commit_every_s = interval_s if section.commit_every is None else section.commit_every
     if commit_every_s < interval_s or commit_every_s == 0:
@@ -43,7 +48,7 @@ def store_plan(job: Job, blame: Blame, url: str | None = None) -> StorePlan | No
             f"found {compact.memory} bytes; set it to 1MiB or more, 256MiB is usual",
         )
     return StorePlan(
-        url=place(job, section.url) if url is None else url,
+        url=_located(job.document.folder if url is None else Path.cwd(), section.url),
         commit_every_s=commit_every_s,
         keep_points=section.keep.points,
         keep_age_s=section.keep.age,
@@ -52,6 +57,12 @@ def store_plan(job: Job, blame: Blame, url: str | None = None) -> StorePlan | No
         compact_after_blocks=compact.blocks,
         compact_memory_bytes=compact.memory,
     )
+
+
+def _located(folder: Path, text: str) -> str:
+    """One spelling for one folder, since messages name it."""
+    found = place(folder, text)
+    return found if found == text else os.path.normpath(found)
 
 
 def _check_keep(section: StoreSection, blame: Blame) -> None:

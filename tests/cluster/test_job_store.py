@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +21,10 @@ from ps.errors import SpecError
 from tests.cluster.jobs import job_text, write_job
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cluster.plan import Plan
     from ps.shard import ShardSpec
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def plan_of(**changes: Any) -> Plan:
@@ -94,7 +96,12 @@ def test_whoever_runs_the_job_may_name_another_store() -> None:
     for job, every_s in ((text, 9.0), (job_text(), 0.05)):
         store = resolve(parse_job(job), source=NoSource(), store="elsewhere").store
         assert store is not None
-        assert (store.url, store.commit_every_s) == ("elsewhere", every_s)
+        assert (store.url, store.commit_every_s) == (str(Path.cwd() / "elsewhere"), every_s)
+
+
+def test_a_store_without_a_name_is_refused() -> None:
+    with pytest.raises(JobFileError, match=r"store\.url: is empty"):
+        resolve(parse_job(job_text()), source=NoSource(), store="")
 
 
 @pytest.mark.parametrize(
@@ -250,3 +257,18 @@ def test_validate_shows_store_admin_and_standbys(tmp_path: Path) -> None:
     assert f"{tmp_path / 'kept'}, a restore point every 50ms" in result.output
     assert "127.0.0.1, any free port" in result.output
     assert "1 for each shard" in result.output
+
+
+@pytest.mark.parametrize("name", ["synthetic", "custom-csv"])
+def test_what_an_example_hints_at_works(name: str) -> None:
+    text = (EXAMPLES / f"{name}.yaml").read_text("utf-8")
+    plain, hints = text[: (at := text.index("# store:"))], text[at:]
+    hints = re.sub(r"^# (?=store:|admin:|  )", "", hints, flags=re.MULTILINE)
+    job = parse_job(
+        plain + hints, folder=EXAMPLES, environment={"TRILITH_ADMIN_TOKEN": "0123-4567"}
+    )
+    plan = resolve(job, source=NoSource())
+    assert plan.store is not None
+    assert Path(plan.store.url).parent == EXAMPLES.parent / "runs"
+    assert plan.admin is not None
+    assert plan.admin.token == ("0123-4567" if name == "custom-csv" else None)
