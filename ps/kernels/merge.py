@@ -11,7 +11,7 @@ import numpy as np
 
 from ps.arrays import F32, I32, I64, U8, U32, U64, Int
 from ps.kernels.hashing import mix64
-from ps.kernels.intrinsics import load, store
+from ps.kernels.intrinsics import load, prefetch_line, store
 from ps.kernels.jit import inlined, kernel
 from ps.kernels.routing import bucket_of_fid
 from ps.kernels.rows import copy_floats
@@ -20,9 +20,12 @@ REMOVED = np.uint8(0)
 ROW = np.uint8(1)
 PLACED = np.uint8(2)  # a row that has taken the place of an older one
 
+_LINE_FLOATS = 16
+_AHEAD = 12  # rows asked for before they are copied: about what memory has under way at a time
+
 
 @inlined
-def _entry_of(index: np.ndarray, fids: np.ndarray, fid: np.uint64) -> Int:
+def _entry_of(index: np.ndarray, fids: np.ndarray, fid: np.uint64) -> np.int64:
     """The slot of the index that holds fid's entry, or the empty one where it belongs."""
     mask = index.shape[0] - 1
     slot = np.int64(mix64(fid)) & mask
@@ -30,7 +33,7 @@ def _entry_of(index: np.ndarray, fids: np.ndarray, fid: np.uint64) -> Int:
     while entry >= 0 and load(fids, entry) != fid:
         slot = (slot + 1) & mask
         entry = np.int64(load(index, slot))
-    return slot
+    return np.int64(slot)
 
 
 @kernel
@@ -73,7 +76,7 @@ def absorb(
         if bucket < first_bucket or bucket >= end_bucket:
             continue
         slot = _entry_of(index, fids, fid)
-        entry = np.int64(load(index, slot))
+        entry: Int = np.int64(load(index, slot))
         if entry < 0:
             entry = n
             n += 1
@@ -99,9 +102,22 @@ def absorb(
     return n
 
 
+@inlined
+def _prefetch_row(
+    weights: np.ndarray, state: np.ndarray, entry: Int, width: Int, state_width: Int
+) -> None:
+    """Ask for the lines of an entry's row."""
+    for at in range(0, width, _LINE_FLOATS):
+        prefetch_line(weights, entry * width + at)
+    for at in range(0, state_width, _LINE_FLOATS):
+        prefetch_line(state, entry * state_width + at)
+
+
 @kernel
 def overlay(
     index: I32,
+    matched_rows: I64,
+    matched: I64,
     changed_fids: U64,
     kinds: U8,
     changed_last_seen_s: U32,
@@ -120,33 +136,49 @@ def overlay(
     """Lay entries order[begin:end] of a set over base rows, in place; how many rows are left.
 
     Rows that were removed give their place to the last one. Entries whose row took an older one's
-    place become PLACED. index: work space, its size a power of two > end - begin.
+    place become PLACED. Work space: index, its size a power of two > end - begin; matched_rows and
+    matched, int64[end - begin].
     """
-    for slot in range(index.shape[0]):
-        store(index, slot, np.int32(-1))
+    for empty in range(index.shape[0]):
+        store(index, empty, np.int32(-1))
     for i in range(begin, end):
         entry = load(order, i)
         slot = _entry_of(index, changed_fids, load(changed_fids, entry))
         store(index, slot, np.int32(entry))
-    n = fids.shape[0]
-    row = np.int64(0)
-    while row < n:
-        slot = _entry_of(index, changed_fids, load(fids, row))
+
+    n: Int = fids.shape[0]
+    n_matched = np.int64(0)
+    for at in range(n):
+        slot = _entry_of(index, changed_fids, load(fids, at))
         entry = np.int64(load(index, slot))
-        if entry < 0:
-            row += 1
-        elif load(kinds, entry) == REMOVED:
+        if entry >= 0:
+            store(matched_rows, n_matched, np.int64(at))
+            store(matched, n_matched, entry)
+            n_matched += 1
+
+    for i in range(n_matched):
+        if i + _AHEAD < n_matched:
+            _prefetch_row(
+                changed_weights, changed_state, load(matched, i + _AHEAD), width, state_width
+            )
+        entry = load(matched, i)
+        if load(kinds, entry) == ROW:
+            row = load(matched_rows, i)
+            store(kinds, entry, PLACED)
+            store(last_seen_s, row, load(changed_last_seen_s, entry))
+            copy_floats(weights, row * width, changed_weights, entry * width, width)
+            copy_floats(state, row * state_width, changed_state, entry * state_width, state_width)
+
+    # From the last to the first, so that what takes a removed row's place is none itself.
+    for back in range(n_matched):
+        last = n_matched - 1 - back
+        if load(kinds, load(matched, last)) == REMOVED:
+            row = load(matched_rows, last)
             n -= 1
             store(fids, row, load(fids, n))
             store(last_seen_s, row, load(last_seen_s, n))
             copy_floats(weights, row * width, weights, n * width, width)
             copy_floats(state, row * state_width, state, n * state_width, state_width)
-        else:
-            store(kinds, entry, PLACED)
-            store(last_seen_s, row, load(changed_last_seen_s, entry))
-            copy_floats(weights, row * width, changed_weights, entry * width, width)
-            copy_floats(state, row * state_width, changed_state, entry * state_width, state_width)
-            row += 1
     return n
 
 
@@ -168,7 +200,7 @@ def gather_new(
     state: F32,
 ) -> Int:
     """Copy the rows among entries order[begin:end] that took no older one's place; how many."""
-    n = np.int64(0)
+    n: Int = np.int64(0)
     for i in range(begin, end):
         entry = load(order, i)
         if load(kinds, entry) != ROW:

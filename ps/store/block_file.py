@@ -1,0 +1,57 @@
+"""Block files: one sealed epoch of one shard, as ps.codec has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ps.codec import decode_block, encoded_parts
+from ps.errors import CorruptBlockError, CorruptFileError, ForeignBlockError
+from ps.store.names import block_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ps.block import Block, Cursor
+    from ps.store.location import Location
+
+
+def read_block(location: Location, shard: int, at: Cursor, model: str | None = None) -> Block:
+    """The block that leads one shard to a cursor; its arrays are read-only.
+
+    model: the fingerprint it must have; None: any. Raises CorruptFileError where the file is damaged
+    or holds another block than its name says, ForeignBlockError where it is of another version or
+    model, FileMissingError, StoreUnavailableError.
+    """
+    name = block_name(shard, at)
+    try:
+        block = decode_block(location.read(name))
+    except CorruptBlockError as error:
+        raise CorruptFileError(name, str(error)) from error
+    except ForeignBlockError as error:
+        raise ForeignBlockError(f"{name}: {error}") from error
+    if (block.shard, block.cursor, block.base) != (shard, at, False):
+        raise CorruptFileError(
+            name,
+            f"holds {'the base' if block.base else 'the block'} of shard {block.shard} at epoch "
+            f"{block.epoch} of generation {block.generation}",
+        )
+    if model is not None and block.model != model:
+        raise ForeignBlockError(f"{name} is of model {block.model}, not {model}")
+    return block
+
+
+def write_block(location: Location, block: Block) -> int:
+    """Write an ordinary block under its name, piece by piece; its bytes.
+
+    Raises ShapeError where its arrays disagree, StoreUnavailableError; then there is no such file.
+    """
+    written = 0
+
+    def counted() -> Iterator[bytes | memoryview]:
+        nonlocal written
+        for part in encoded_parts(block):
+            written += len(part)
+            yield part
+
+    location.write(block_name(block.shard, block.cursor), counted())
+    return written
