@@ -72,8 +72,8 @@ class StorePlan:
     keep_age_s: float | None = None
     keep_bytes: int | None = None
     compact_after_share: float = 1.0
-    compact_after_blocks: int = 600
-    compact_memory_bytes: int = 256 << 20
+    compact_after_blocks: int = 300
+    compact_memory_bytes: int = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)

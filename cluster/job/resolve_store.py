@@ -45,7 +45,7 @@ def store_plan(job: Job, blame: Blame, url: str | None = None) -> StorePlan | No
     if compact.memory < _LEAST_MEMORY:
         blame.refuse(
             ("store", "compact_after", "memory"),
-            f"found {compact.memory} bytes; set it to 1MiB or more, 256MiB is usual",
+            f"found {compact.memory} bytes; set it to 1MiB or more, 512MiB is usual",
         )
     return StorePlan(
         url=_located(job.document.folder if url is None else Path.cwd(), section.url),

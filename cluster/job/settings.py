@@ -96,8 +96,8 @@ class CompactSection(Section):
     """When a shard's blocks become a new base: at this share of the base's bytes, or this many."""
 
     share: PositiveFloat = 1.0
-    blocks: PositiveInt = 600
-    memory: Annotated[Size, Field(description="what the compactor may take")] = 256 << 20
+    blocks: PositiveInt = 300
+    memory: Annotated[Size, Field(description="what the compactor may take")] = 512 << 20
 
 
 class StoreSection(Section):

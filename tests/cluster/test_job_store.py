@@ -114,7 +114,7 @@ def test_a_store_without_a_name_is_refused() -> None:
         ({"store": {"url": "a", "keep": {"bytes": "much"}}}, ["store.keep.bytes", "20GiB"]),
         ({"store": {"url": "a", "commit_every": "1ms"}}, ["commit_every: found 1ms", "every 50ms"]),
         ({"store": {"url": "a", "compact_after": {"share": 0}}}, ["compact_after.share", "0"]),
-        ({"store": {"url": "a", "compact_after": {"memory": 9}}}, ["memory: found 9", "256MiB"]),
+        ({"store": {"url": "a", "compact_after": {"memory": 9}}}, ["memory: found 9", "512MiB"]),
         ({"train": {"standbys": 2}}, ["train.standbys: found 2", "less than or equal to 1"]),
     ],
 )
