@@ -6,11 +6,20 @@ import numpy as np
 
 from ps.arrays import F32, I64, U32, U64, Bool, Int
 from ps.kernels.hashing import mix64
-from ps.kernels.index import NEXT_ROW, REMOVED, TAGS_PER_LINE, find, first_line, second_line
+from ps.kernels.index import (
+    CLOCK_S,
+    NEXT_ROW,
+    REMOVED,
+    TAGS_PER_LINE,
+    find,
+    first_line,
+    second_line,
+)
 from ps.kernels.intrinsics import load, lowest_bit, prefetch_line, store
 from ps.kernels.jit import inlined, kernel
-from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
+from ps.kernels.layout import RowLayout, TableArrays
 from ps.kernels.lookup import GROUP, RING, STAGES, advance, verified_row
+from ps.kernels.policy import SlotPolicies, is_overdue
 from ps.kernels.rows import copy_floats, is_live, take_row, touch
 
 _WORD_BITS = 64
@@ -18,11 +27,17 @@ _ONE = np.uint64(1)
 
 
 @kernel
-def mark_live(t: TableArrays, layout: RowLayout, marks: U64) -> Int:
-    """Set the bit of every row that holds a key in marks, zeroed uint64[>= rows / 64]; how many."""
+def mark_live(t: TableArrays, layout: RowLayout, policies: SlotPolicies, marks: U64) -> Int:
+    """Set the bit of every row that holds a key in marks, zeroed uint64[>= rows / 64]; how many.
+
+    Rows that are overdue are left out.
+    """
+    clock_s = load(t.counters, CLOCK_S)
     live = 0
     for row in range(t.counters[NEXT_ROW]):
-        if is_live(t, layout, row):
+        if is_live(t, layout, row) and not is_overdue(
+            t, layout, policies, row, load(t.keys, row * (layout.stride // 2)), clock_s
+        ):
             word = row >> 6
             store(marks, word, load(marks, word) | (_ONE << np.uint64(row & 63)))
             live += 1
@@ -69,7 +84,7 @@ def gather_marked(
             base = row * layout.stride
             store(fids, n, load(t.keys, row * (layout.stride // 2)))
             store(last_seen_s, n, load(t.meta, base + layout.last_seen_at))
-            copy_floats(weights, n * layout.width, t.words, base + WEIGHTS_AT, layout.width)
+            copy_floats(weights, n * layout.width, t.words, base + layout.weights_at, layout.width)
             copy_floats(
                 state,
                 n * layout.state_width,
@@ -95,7 +110,7 @@ def _write_row(
     """Row `row` becomes the i-th of the arrays."""
     base = row * layout.stride
     store(t.meta, base + layout.last_seen_at, load(last_seen_s, i))
-    copy_floats(t.words, base + WEIGHTS_AT, weights, i * layout.width, layout.width)
+    copy_floats(t.words, base + layout.weights_at, weights, i * layout.width, layout.width)
     if has_state:
         copy_floats(
             t.words,
@@ -196,14 +211,25 @@ def mark_changed(
 
 
 @kernel
-def contains(t: TableArrays, layout: RowLayout, fids: U64, present: Bool) -> None:
-    """present[i] = whether fids[i] has a row."""
+def contains(
+    t: TableArrays,
+    layout: RowLayout,
+    policies: SlotPolicies,
+    fids: U64,
+    clock_s: Int,
+    present: Bool,
+) -> None:
+    """present[i] = whether fids[i] has a row that is not overdue at clock_s."""
     for i in range(fids.shape[0]):
         fid = load(fids, i)
-        present[i] = find(t, layout.stride // 2, fid, mix64(fid)) >= 0
+        row = find(t, layout.stride // 2, fid, mix64(fid))
+        present[i] = row >= 0 and not is_overdue(t, layout, policies, row, fid, clock_s)
 
 
 @kernel
-def row_of(t: TableArrays, layout: RowLayout, fid: np.uint64) -> Int:
-    """The row number of one fid, or -1."""
-    return find(t, layout.stride // 2, fid, mix64(fid))
+def row_of(t: TableArrays, layout: RowLayout, policies: SlotPolicies, fid: np.uint64) -> Int:
+    """The row number of one fid, or -1 where it has none or is overdue."""
+    row = find(t, layout.stride // 2, fid, mix64(fid))
+    if row >= 0 and is_overdue(t, layout, policies, row, fid, load(t.counters, CLOCK_S)):
+        return np.int64(-1)
+    return row

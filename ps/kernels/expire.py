@@ -1,4 +1,8 @@
-"""Leaving: rows not seen for their slot's time to live, and the longest unseen when room is needed."""
+"""Leaving: rows not seen for their slot's time to live, and the longest unseen when room is needed.
+
+A row is overdue by the table's clock alone, and then as good as gone: it reads as missing, and a
+push takes it away. The hand goes round to give back what nobody asks for.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ import numpy as np
 
 from ps.arrays import U64, Int
 from ps.kernels.hashing import mix64
-from ps.kernels.index import EVICTED, EXPIRED, HAND, NEXT_ROW, REMOVED
+from ps.kernels.index import CLOCK_S, EVICTED, EXPIRED, HAND, NEXT_ROW, REMOVED, find
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
 from ps.kernels.layout import RowLayout, TableArrays
-from ps.kernels.policy import NEVER_S, SlotPolicies, policy_of
+from ps.kernels.policy import SlotPolicies, is_overdue
 from ps.kernels.rows import free_row, is_live
 
 # Live rows compared for one eviction: the longest unseen of 32 is, on average, among the oldest 3 %.
@@ -18,44 +22,68 @@ _EVICTION_SAMPLE = 32
 
 
 @inlined
-def _free(t: TableArrays, layout: RowLayout, row: Int, removed: U64) -> None:
-    fid = load(t.keys, row * (layout.stride // 2))
-    free_row(t, layout, fid, mix64(fid))
+def _free(
+    t: TableArrays, layout: RowLayout, fid: np.uint64, mixed: np.uint64, removed: U64
+) -> None:
+    free_row(t, layout, fid, mixed)
     store(removed, t.counters[REMOVED], fid)
     t.counters[REMOVED] += 1
 
 
-@kernel
-def expire(
+@inlined
+def living_row(
     t: TableArrays,
     layout: RowLayout,
     policies: SlotPolicies,
-    budget_rows: Int,
-    now_s: Int,
+    fid: np.uint64,
+    mixed: np.uint64,
     removed: U64,
+) -> Int:
+    """The row of fid, or -1 where it has none; one that is overdue is freed. For single keys."""
+    row = find(t, layout.stride // 2, fid, mixed)
+    if row >= 0 and is_overdue(t, layout, policies, row, fid, t.counters[CLOCK_S]):
+        _free(t, layout, fid, mixed, removed)
+        t.counters[EXPIRED] += 1
+        row = np.int64(-1)
+    return row
+
+
+@kernel
+def expire(
+    t: TableArrays, layout: RowLayout, policies: SlotPolicies, budget_rows: Int, removed: U64
 ) -> None:
-    """Look at budget_rows rows from the hand on, around the end; free those whose time is over.
+    """Look at budget_rows rows from the hand on, around the end; free those that are overdue.
 
     Their fids are appended to removed, which has room for budget_rows more.
     """
     used = t.counters[NEXT_ROW]
     hand = t.counters[HAND]
+    clock_s = t.counters[CLOCK_S]
     for _ in range(min(budget_rows, used)):
         if hand >= used:
             hand = 0
         if is_live(t, layout, hand):
             fid = load(t.keys, hand * (layout.stride // 2))
-            ttl_s = load(policies.ttl_s, policy_of(policies, fid))
-            seen_s = np.int64(load(t.meta, hand * layout.stride + layout.last_seen_at))
-            if ttl_s != NEVER_S and seen_s + ttl_s < now_s:
-                _free(t, layout, hand, removed)
+            if is_overdue(t, layout, policies, hand, fid, clock_s):
+                _free(t, layout, fid, mix64(fid), removed)
                 t.counters[EXPIRED] += 1
         hand += 1
     t.counters[HAND] = hand
 
 
+@kernel
+def count_overdue(t: TableArrays, layout: RowLayout, policies: SlotPolicies, clock_s: Int) -> Int:
+    """How many rows are overdue at clock_s."""
+    overdue = 0
+    for row in range(t.counters[NEXT_ROW]):
+        if is_live(t, layout, row):
+            fid = load(t.keys, row * (layout.stride // 2))
+            overdue += is_overdue(t, layout, policies, row, fid, clock_s)
+    return overdue
+
+
 @inlined
-def evict_one(t: TableArrays, layout: RowLayout, removed: U64) -> None:
+def evict_one(t: TableArrays, layout: RowLayout, policies: SlotPolicies, removed: U64) -> None:
     """Free the longest unseen of a sample of rows; removed has room for its fid."""
     used = t.counters[NEXT_ROW]
     hand = t.counters[HAND]
@@ -75,8 +103,10 @@ def evict_one(t: TableArrays, layout: RowLayout, removed: U64) -> None:
             break
     t.counters[HAND] = hand
     if oldest_row >= 0:
-        _free(t, layout, oldest_row, removed)
-        t.counters[EVICTED] += 1
+        fid = load(t.keys, oldest_row * (layout.stride // 2))
+        overdue = is_overdue(t, layout, policies, oldest_row, fid, t.counters[CLOCK_S])
+        t.counters[EXPIRED if overdue else EVICTED] += 1
+        _free(t, layout, fid, mix64(fid), removed)
 
 
 @kernel

@@ -3,6 +3,9 @@
 A row is one record of `stride` float32 words: key (2 words) | weights | optimizer state |
 last_seen_s | epoch, padded to a whole number of keys. Key and weights stand side by side, so that a
 pull of 16 floats always reads two cache lines and never three.
+
+Where rows expire, a pull must also know when a row was last seen: there it is key | last_seen_s |
+epoch | weights | optimizer state.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 
 from ps.arrays import F32, I64, U16, U32, U64
 
-WEIGHTS_AT = 2  # words before the weights: the key
+_KEY_WORDS = 2
 
 # The epoch of a row that holds no key; its key then is the next free row.
 FREE_EPOCH = np.uint32(0xFFFFFFFF)
@@ -36,21 +39,23 @@ class RowLayout(NamedTuple):
 
     stride: int
     width: int
+    weights_at: int
     state_at: int
     state_width: int
     last_seen_at: int
     epoch_at: int
 
 
-def row_layout(width: int, state_width: int) -> RowLayout:
+def row_layout(width: int, state_width: int, *, expires: bool = False) -> RowLayout:
     """The layout for rows of `width` weights and `state_width` floats of optimizer state."""
-    state_at = WEIGHTS_AT + width
-    last_seen_at = state_at + state_width
-    words = last_seen_at + 2
+    last_seen_at = _KEY_WORDS if expires else _KEY_WORDS + width + state_width
+    weights_at = _KEY_WORDS + 2 if expires else _KEY_WORDS
+    words = _KEY_WORDS + width + state_width + 2
     return RowLayout(
         stride=words + words % 2,
         width=width,
-        state_at=state_at,
+        weights_at=weights_at,
+        state_at=weights_at + width,
         state_width=state_width,
         last_seen_at=last_seen_at,
         epoch_at=last_seen_at + 1,

@@ -11,14 +11,15 @@ import math
 import numpy as np
 
 from ps.arrays import F32, I64, U64, Int
+from ps.kernels.expire import living_row
 from ps.kernels.hashing import mix64
-from ps.kernels.index import EVICTED, find
+from ps.kernels.index import CLOCK_S, EVICTED, find
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
-from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
+from ps.kernels.layout import RowLayout, TableArrays
 from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
 from ps.kernels.optimize import apply_gradient, ftrl_step
-from ps.kernels.policy import SlotPolicies
+from ps.kernels.policy import SlotPolicies, is_overdue
 from ps.kernels.push import admitted_row, update_row
 from ps.kernels.rows import touch
 
@@ -52,7 +53,7 @@ def _ftrl_rows(
     """
     for i in range(n):
         at = load(rows, i) * layout.stride
-        store(columns, i, load(t.words, at + WEIGHTS_AT))
+        store(columns, i, load(t.words, at + layout.weights_at))
         store(columns, n + i, load(t.words, at + layout.state_at))
         store(columns, 2 * n + i, load(t.words, at + layout.state_at + 1))
     for i in range(n):
@@ -73,7 +74,7 @@ def _ftrl_rows(
         touch(t, layout, row, epoch)
         seen = load(t.meta, at + layout.last_seen_at)
         store(t.meta, at + layout.last_seen_at, np.uint32(max(np.int64(seen), now_s)))
-        store(t.words, at + WEIGHTS_AT, load(columns, i))
+        store(t.words, at + layout.weights_at, load(columns, i))
         store(t.words, at + layout.state_at, load(columns, n + i))
         store(t.words, at + layout.state_at + 1, load(columns, 2 * n + i))
 
@@ -111,7 +112,7 @@ def learn_logistic(
     dense_words: bias, k weights, then their optimizer state; dense_grads: float32[1 + k], scratch.
     rows: int64[longest example], columns: float32[3 * longest], scratch. distinct: no example has a
     fid twice, values are all 1, and one FTRL-Proximal serves all slots: examples then take a faster
-    path to the same bits. removed has room for m more fids.
+    path to the same bits. removed has room for 2 * m more fids.
     """
     n = labels.shape[0]
     k = dense_grads.shape[0] - 1
@@ -119,6 +120,7 @@ def learn_logistic(
     n_fids = fids.shape[0]
     groups = (n_fids + GROUP - 1) // GROUP
     key_stride = layout.stride // 2
+    clock_s = load(t.counters, CLOCK_S)
     step = 0
     ready = np.int64(0)
     grad = dense_grads[:1]
@@ -135,11 +137,11 @@ def learn_logistic(
                 step += 1
                 ready = np.int64(max(0, step - STAGES + 1)) * GROUP
             row = verified_row(t, key_stride, fids, i, mixed, found)
-            if row < 0:
-                fid = load(fids, i)
+            fid = load(fids, i)
+            if row < 0 or is_overdue(t, layout, policies, row, fid, clock_s):
                 bits = mix64(fid)
                 # An earlier example may have made it since its group was looked up.
-                row = find(t, key_stride, fid, bits)
+                row = living_row(t, layout, policies, fid, bits, removed)
                 if row < 0:
                     # A new row weighs nothing yet, so making it now does not touch the prediction.
                     row = admitted_row(
@@ -161,7 +163,7 @@ def learn_logistic(
             # Side by side only the rows that are there; else one for every fid.
             n_rows += row >= 0 or not distinct
             if row >= 0:
-                weight = load(t.words, row * layout.stride + WEIGHTS_AT)
+                weight = load(t.words, row * layout.stride + layout.weights_at)
                 logit += weight * load(values, i) if weighted else weight
         probability = _sigmoid(logit)
         store(probabilities, example, probability)

@@ -6,16 +6,16 @@ import numpy as np
 
 from ps.arrays import F32, I64, U32, U64, Int
 from ps.kernels.admit import admits
-from ps.kernels.expire import evict_one
+from ps.kernels.expire import evict_one, living_row
 from ps.kernels.hashing import mix64
-from ps.kernels.index import ADMITTED, LIVE, REFUSED, find
+from ps.kernels.index import ADMITTED, CLOCK_S, LIVE, REFUSED
 from ps.kernels.initialize import init_weights
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import inlined, kernel
-from ps.kernels.layout import WEIGHTS_AT, RowLayout, TableArrays
+from ps.kernels.layout import RowLayout, TableArrays
 from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
 from ps.kernels.optimize import HYPER_WIDTH, apply_gradient, init_state
-from ps.kernels.policy import SlotPolicies, policy_of
+from ps.kernels.policy import SlotPolicies, is_overdue, policy_of
 from ps.kernels.rows import take_row, touch
 
 
@@ -39,7 +39,7 @@ def update_row(
     apply_gradient(
         policies.optimizer_kind,
         t.words,
-        at + WEIGHTS_AT,
+        at + layout.weights_at,
         at + layout.state_at,
         layout.width,
         grads,
@@ -65,7 +65,7 @@ def create_row(
     init_weights(
         policies.init_kind,
         t.words,
-        at + WEIGHTS_AT,
+        at + layout.weights_at,
         layout.width,
         policies.leading_zeros,
         policies.init_scale,
@@ -75,7 +75,7 @@ def create_row(
     init_state(
         policies.optimizer_kind,
         t.words,
-        at + WEIGHTS_AT,
+        at + layout.weights_at,
         at + layout.state_at,
         layout.width,
         policies.hyper,
@@ -99,11 +99,12 @@ def push_found(
 ) -> Int:
     """Update the rows of the fids that have one; list the indices of the others in missing.
 
-    fids: uint64[n], unique. grads: float32[n * width]. missing: int64[n]. Returns how many.
+    Those whose rows are overdue are listed too.     fids: uint64[n], unique. grads: float32[n * width]. missing: int64[n]. Returns how many.
     """
     n = fids.shape[0]
     groups = (n + GROUP - 1) // GROUP
     n_missing = 0
+    clock_s = load(t.counters, CLOCK_S)
     for group in range(groups + STAGES - 1):
         advance(t, layout.stride, layout.stride, fids, group, groups, mixed, found)
         if group < STAGES - 1:
@@ -111,8 +112,8 @@ def push_found(
         begin = (group - STAGES + 1) * GROUP
         for i in range(begin, min(n, begin + GROUP)):
             row = verified_row(t, layout.stride // 2, fids, i, mixed, found)
-            if row >= 0:
-                fid = load(fids, i)
+            fid = load(fids, i)
+            if row >= 0 and not is_overdue(t, layout, policies, row, fid, clock_s):
                 update_row(t, layout, policies, row, fid, grads, i * layout.width, now_s, epoch)
             else:
                 store(missing, n_missing, np.int64(i))
@@ -152,7 +153,7 @@ def admitted_row(
         t.counters[REFUSED] += count
         return -1
     if t.counters[LIVE] >= capacity_rows:
-        evict_one(t, layout, removed)
+        evict_one(t, layout, policies, removed)
     t.counters[ADMITTED] += 1
     return create_row(t, layout, policies, fid, mixed, now_s)
 
@@ -175,14 +176,14 @@ def push_missing(
 ) -> None:
     """Count the fids that missing[:n_missing] stands for; make and update rows for those admitted.
 
-    removed has room for n_missing more fids.
+    removed has room for 2 * n_missing more fids: one may be overdue, and one go to make room.
     """
     for at in range(n_missing):
         i = load(missing, at)
         fid = load(fids, i)
         mixed = mix64(fid)
-        # Missing a moment ago; it has a row by now only if it came twice.
-        row = find(t, layout.stride // 2, fid, mixed)
+        # Missing or overdue a moment ago; it has a row by now if it came twice.
+        row = living_row(t, layout, policies, fid, mixed, removed)
         if row < 0:
             count = np.int64(load(counts, i))
             row = admitted_row(

@@ -27,6 +27,7 @@ def slot_policies(spec: TableSpec, seed: int, admission: AdmissionFilter) -> Slo
     return SlotPolicies(
         slot_policy,
         np.array([NEVER_S if ttl_s is None else ttl_s for ttl_s, _ in known], dtype=np.int64),
+        int(spec.expires),
         np.concatenate(hypers),
         spec.optimizer.kind,
         spec.initializer.code,

@@ -11,7 +11,6 @@ from ps.admission import AdmissionFilter
 from ps.block import TableDelta, TableTally
 from ps.errors import ShapeError, TableFullError
 from ps.kernels import delta, expire, index, layout, logistic, pull, push
-from ps.kernels.layout import WEIGHTS_AT
 from ps.kernels.optimize import FTRL_PROXIMAL, HYPER_WIDTH
 from ps.messages import TableStats
 from ps.table.arrays import as_fids, for_kernel, reserve_arrays, scratch
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 _LINE_BYTES = 64
 _WORD_BYTES = 4
 _FIRST_REMOVALS = 1024
+# last_seen_s is an unsigned 32-bit number of seconds; the clock stops there rather than wrap.
+_LAST_SECOND = (1 << 32) - 1
 _NO_VALUES: F32 = np.empty(0, dtype=np.float32)
 
 
@@ -43,6 +44,10 @@ class Row:
 class Table:
     """Rows by fid. One thread writes; pulls from other threads need a lock around both.
 
+    The table has a clock, the latest event time of its pushes. A row that was not seen for its
+    slot's time to live is overdue: everybody finds it missing, whether its memory has been given
+    back yet or not.
+
     seed: with the fid, decides initial values and Poisson admission. with_state=False keeps no
     optimizer state: for a replica, which only reads and takes over rows.
     """
@@ -57,13 +62,18 @@ class Table:
         )
         self._with_state = with_state
         self._capacity_rows = spec.capacity_rows or DEFAULT_CAPACITY_ROWS
-        self._layout = layout.row_layout(spec.width, spec.state_width if with_state else 0)
+        self._layout = layout.row_layout(
+            spec.width, spec.state_width if with_state else 0, expires=spec.expires
+        )
         self._arrays = reserve_arrays(self._layout.stride, self._capacity_rows)
         self._policies = slot_policies(spec, seed, self.admission)
+        settings = self._policies.hyper.reshape(-1, HYPER_WIDTH)
+        self._has_one_optimizer = bool((settings == settings[0]).all())
         self._removed: U64 = np.empty(_FIRST_REMOVALS, dtype=np.uint64)
         self._epoch = np.uint32(1)
 
     def __len__(self) -> int:
+        """Rows in memory: with those that are overdue and have not been given back yet."""
         return int(self._arrays.counters[index.LIVE])
 
     def pull(self, fids: U64) -> F32:
@@ -83,8 +93,8 @@ class Table:
         )
         return out, int(missing)
 
-    def check(self, gradients: RowGradients) -> None:
-        """Refuse a push that could not be applied whole: ShapeError, TableFullError.
+    def check(self, gradients: RowGradients, *, now_s: int = 0) -> None:
+        """Refuse a push that could not be applied whole at now_s: ShapeError, TableFullError.
 
         Near capacity the check counts every fid without a row as one that needs one.
         """
@@ -99,17 +109,42 @@ class Table:
             )
         if gradients.counts.shape != (n,) or gradients.counts.dtype != np.uint32:
             raise ShapeError(f"table {self.spec.name!r}: counts must be uint32[{n}]")
-        self.check_room(gradients.fids)
+        self.check_room(gradients.fids, now_s=now_s)
 
-    def check_room(self, fids: U64) -> None:
-        """Raise TableFullError where fids may need more rows than there are, and none may go."""
-        if self.spec.on_full == "error" and len(self) + fids.size > self._capacity_rows:
-            missing = np.unique(fids[~self.contains(fids)]).size
-            if len(self) + missing > self._capacity_rows:
-                raise TableFullError(self.spec.name, self._capacity_rows)
+    def check_room(self, fids: U64, *, now_s: int = 0) -> None:
+        """Raise TableFullError where fids may need more rows than there are, and none may go.
 
-    def check_examples(self, examples: LogisticExamples) -> None:
-        """Refuse examples that could not be learned from: ShapeError, TableFullError."""
+        Rows that are overdue by now_s are in nobody's way.
+        """
+        if self.spec.on_full == "error":
+            self._rows_too_many(fids, max(now_s, self.clock_s))
+
+    def _rows_too_many(self, fids: U64, clock_s: int) -> int:
+        """How many rows must leave before fids all have one: 0, or some of those that are overdue.
+
+        Raises TableFullError where those are too few.
+        """
+        if len(self) + fids.size <= self._capacity_rows:
+            return 0
+        missing = np.unique(fids[~self._contains(fids, clock_s)]).size
+        excess = len(self) + missing - self._capacity_rows
+        if excess > 0 and excess > self._count_overdue(clock_s):
+            raise TableFullError(self.spec.name, self._capacity_rows)
+        return max(excess, 0)
+
+    def _count_overdue(self, clock_s: int) -> int:
+        if not self.spec.expires:
+            return 0
+        return int(expire.count_overdue(self._arrays, self._layout, self._policies, clock_s))
+
+    def _make_room(self, fids: U64) -> None:
+        """Give back what is overdue where fids could not all have rows otherwise: TableFullError."""
+        if self._rows_too_many(fids, self.clock_s) > 0:
+            used = int(self._arrays.counters[index.NEXT_ROW])
+            self.expire(now_s=self.clock_s, budget_rows=used)
+
+    def check_examples(self, examples: LogisticExamples, *, now_s: int = 0) -> None:
+        """Refuse examples that could not be learned from at now_s: ShapeError, TableFullError."""
         fids, offsets, labels = as_fids(examples.fids), examples.offsets, examples.labels
         name = self.spec.name
         if offsets.shape != (labels.size + 1,) or offsets.dtype != np.int64:
@@ -125,7 +160,7 @@ class Table:
             raise ShapeError(f"table {name!r}: values must be float32[{fids.size}]")
         if examples.inputs.shape[:1] != labels.shape or examples.inputs.dtype != np.float32:
             raise ShapeError(f"table {name!r}: inputs must be float32[{labels.size}, k]")
-        self.check_room(fids)
+        self.check_room(fids, now_s=now_s)
 
     def push(self, gradients: RowGradients, *, now_s: int, salt: int = 0) -> tuple[int, int]:
         """One optimizer step for each unique fid; makes the rows that are now admitted.
@@ -137,7 +172,9 @@ class Table:
         grads = for_kernel(gradients.grads).reshape(-1)
         mixed, found = scratch()
         missing = np.empty(fids.size, dtype=np.int64)
-        self.admission.advance(now_s)
+        now_s = self._advance(now_s)
+        if self.spec.on_full == "error":
+            self._make_room(fids)
         n_missing = push.push_found(
             self._arrays,
             self._layout,
@@ -165,7 +202,7 @@ class Table:
             missing,
             n_missing,
             self._capacity_rows,
-            self._room_for_removals(n_missing),
+            self._room_for_removals(self._most_removals(n_missing)),
         )
         return int(counters[index.ADMITTED]) - admitted, int(counters[index.REFUSED]) - refused
 
@@ -187,7 +224,9 @@ class Table:
         longest = int(np.diff(examples.offsets).max(initial=0))
         probabilities = np.empty(examples.labels.size, dtype=np.float32)
         mixed, found = scratch()
-        self.admission.advance(now_s)
+        now_s = self._advance(now_s)
+        if self.spec.on_full == "error":
+            self._make_room(fids)
         logistic.learn_logistic(
             self._arrays,
             self._layout,
@@ -205,7 +244,7 @@ class Table:
             np.uint64(salt),
             self._epoch,
             self._capacity_rows,
-            self._room_for_removals(fids.size),
+            self._room_for_removals(self._most_removals(fids.size)),
             mixed,
             found,
             np.empty(longest, dtype=np.int64),
@@ -221,22 +260,42 @@ class Table:
             examples.distinct
             and examples.values is None
             and self.spec.optimizer.kind == FTRL_PROXIMAL
-            and self._policies.hyper.size == HYPER_WIDTH
+            and self._has_one_optimizer
         )
+
+    @property
+    def clock_s(self) -> int:
+        """The table's event time, in seconds."""
+        return int(self._arrays.counters[index.CLOCK_S])
 
     def advance_clock(self, now_s: int) -> None:
         """Move the table's event time, in seconds; time that runs backwards is ignored."""
-        counters = self._arrays.counters
-        counters[index.CLOCK_S] = max(int(counters[index.CLOCK_S]), now_s)
+        self._arrays.counters[index.CLOCK_S] = max(self.clock_s, min(now_s, _LAST_SECOND))
+
+    def _advance(self, now_s: int) -> int:
+        """Move table and filter to a push's time; the time it then happens at."""
+        self.advance_clock(now_s)
+        self.admission.advance(self.clock_s)
+        return self.clock_s
 
     def expire(self, *, now_s: int, budget_rows: int) -> int:
-        """Look at budget_rows rows and free those past their time to live; how many went."""
+        """Look at budget_rows rows and free those that are overdue by now_s; how many went.
+
+        To everybody else they had gone when the clock passed their time; this gives back the memory.
+        """
+        self.advance_clock(now_s)
         if not self.spec.expires:
             return 0
         expired = int(self._arrays.counters[index.EXPIRED])
         room = self._room_for_removals(min(budget_rows, int(self._arrays.counters[index.NEXT_ROW])))
-        expire.expire(self._arrays, self._layout, self._policies, budget_rows, now_s, room)
+        expire.expire(self._arrays, self._layout, self._policies, budget_rows, room)
+        if not self._with_state:
+            self._arrays.counters[index.REMOVED] = 0
         return int(self._arrays.counters[index.EXPIRED]) - expired
+
+    def _most_removals(self, missing: Int) -> int:
+        """Rows that may leave for so many fids without one: overdue ones, and such as are evicted."""
+        return int(missing) * (self.spec.expires + (self.spec.on_full == "evict"))
 
     def _room_for_removals(self, more: Int) -> U64:
         """The list of removals, with room for `more` fids."""
@@ -252,15 +311,18 @@ class Table:
         return drained
 
     def contains(self, fids: U64) -> Bool:
-        """Which of fids (uint64[n]) have a row: bool[n]."""
+        """Which of fids (uint64[n]) have a row that is not overdue: bool[n]."""
+        return self._contains(fids, self.clock_s)
+
+    def _contains(self, fids: U64, clock_s: int) -> Bool:
         fids = as_fids(fids)
         present = np.empty(fids.size, dtype=np.bool_)
-        delta.contains(self._arrays, self._layout, fids, present)
+        delta.contains(self._arrays, self._layout, self._policies, fids, clock_s, present)
         return present
 
     def inspect(self, fid: int) -> Row | None:
-        """The row of one fid, copied, or None."""
-        at = delta.row_of(self._arrays, self._layout, np.uint64(fid))
+        """The row of one fid, copied, or None where it has none or is overdue."""
+        at = delta.row_of(self._arrays, self._layout, self._policies, np.uint64(fid))
         if at < 0:
             return None
         base = at * self._layout.stride
@@ -269,7 +331,7 @@ class Table:
             fid=fid,
             last_seen_s=int(self._arrays.meta[base + self._layout.last_seen_at]),
             weights=self._arrays.words[
-                base + WEIGHTS_AT : base + WEIGHTS_AT + self.spec.width
+                base + self._layout.weights_at : base + self._layout.weights_at + self.spec.width
             ].copy(),
             state=self._arrays.words[state_at : state_at + self._layout.state_width].copy(),
         )
@@ -283,10 +345,10 @@ class Table:
         return sealed
 
     def export(self) -> TableDelta:
-        """Every row, as new arrays; what the current epoch has touched stays touched."""
+        """Every row that is not overdue, as new arrays; what was touched stays touched."""
         used = int(self._arrays.counters[index.NEXT_ROW])
         marks = np.zeros(-(-used // 64), dtype=np.uint64)
-        count = delta.mark_live(self._arrays, self._layout, marks)
+        count = delta.mark_live(self._arrays, self._layout, self._policies, marks)
         return self._gather(marks, int(count), np.empty(0, dtype=np.uint64), clear=False)
 
     def _gather(self, marks: U64, count: int, removed: U64, *, clear: bool) -> TableDelta:
@@ -338,6 +400,7 @@ class Table:
         state = change.state if self._with_state else _NO_VALUES
         if not fresh:
             self._write(change.fids, change.weights, state, change.last_seen_s, mark=False)
+            counters[index.REMOVED] = listed
             return
         if len(self) + change.fids.size > self._capacity_rows:
             raise TableFullError(self.spec.name, self._capacity_rows)
@@ -419,10 +482,7 @@ class Table:
             state = state.reshape(fids.size, 0)
         self._check_rows(fids, weights, state, last_seen_s)
         fids = as_fids(fids)
-        if len(self) + fids.size > self._capacity_rows:
-            missing = fids.size - int(np.count_nonzero(self.contains(fids)))
-            if len(self) + missing > self._capacity_rows:
-                raise TableFullError(self.spec.name, self._capacity_rows)
+        self._make_room(fids)
         mixed, found = scratch()
         delta.upsert(
             self._arrays,
@@ -438,7 +498,7 @@ class Table:
         )
 
     def remove(self, fids: U64) -> int:
-        """Free the rows of fids (uint64[n]); how many had one.
+        """Free the rows of fids (uint64[n]), overdue or not; how many had one.
 
         They count as removed this epoch, but in a replica's table, which never seals one.
         """

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ps.errors import TableFullError
 from ps.initializers import Initializer
+from ps.kernels.index import REMOVED
 from ps.optimizers import Sgd
 from ps.table import SlotPolicy, Table, TableSpec
 from tests.ps.fids import fids_of, gradients, same_bucket, same_line_and_tag, same_lines
@@ -64,7 +65,11 @@ class ModelRow:
 
 
 class TableMachine(RuleBasedStateMachine):
-    """`rows` is the table as a dict; touched and removed are what the next seal owes."""
+    """`rows` is the table as a dict; touched and removed are what the next seal owes.
+
+    What is overdue by the clock is still in `rows` until it is pushed to or the hand finds it; to
+    readers it is missing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +78,7 @@ class TableMachine(RuleBasedStateMachine):
         self.rows: dict[int, ModelRow] = {}
         self.touched: set[int] = set()
         self.removed: list[int] = []
+        self.clock_s = 0
         self.reader: dict[int, ModelRow] = {}
         self.bulk = 0
 
@@ -85,9 +91,12 @@ class TableMachine(RuleBasedStateMachine):
         """What a row starts with: the table says so itself, of fids it has never had."""
         return self.untouched.pull(fids)
 
-    def due(self, fid: int, now_s: int) -> bool:
+    def due(self, fid: int) -> bool:
         ttl_s, _ = SLOTS.get(fid >> 48, (None, None))
-        return ttl_s is not None and self.rows[fid].last_seen_s + ttl_s < now_s
+        return ttl_s is not None and self.rows[fid].last_seen_s + ttl_s < self.clock_s
+
+    def has(self, fid: int) -> bool:
+        return fid in self.rows and not self.due(fid)
 
     def forget(self, fids: list[int]) -> None:
         for fid in fids:
@@ -100,14 +109,19 @@ class TableMachine(RuleBasedStateMachine):
         fids = fids_of(chosen)
         grads = (np.arange(len(chosen) * WIDTH, dtype=np.float32) % 5 + size).reshape(-1, WIDTH)
         first = self.first_weights(fids)
+        expired = self.table.stats().rows_expired
         created, refused = self.table.push(gradients(fids, grads), now_s=now_s)
+        self.clock_s = max(self.clock_s, now_s)
         assert refused == 0
-        assert created == sum(fid not in self.rows for fid in chosen)
+        assert created == sum(not self.has(fid) for fid in chosen)
+        overdue = [fid for fid in chosen if fid in self.rows and self.due(fid)]
+        assert self.table.stats().rows_expired - expired == len(overdue)
+        self.forget(overdue)
         for i, fid in enumerate(chosen):
             row = self.rows.setdefault(fid, ModelRow(first[i], 0))
             rate = np.float32(SLOTS.get(fid >> 48, (None, None))[1] or 1.0)
             row.weights = row.weights - rate * grads[i]
-            row.last_seen_s = max(row.last_seen_s, now_s)
+            row.last_seen_s = max(row.last_seen_s, self.clock_s)
         self.touched.update(chosen)
 
     @precondition(lambda self: self.bulk < 3)
@@ -124,10 +138,15 @@ class TableMachine(RuleBasedStateMachine):
         fids = fids_of(chosen)
         expected = self.first_weights(fids)
         for i, fid in enumerate(chosen):
-            if fid in self.rows:
+            if self.has(fid):
                 expected[i] = self.rows[fid].weights
-        np.testing.assert_array_equal(self.table.pull(fids), expected)
-        assert self.table.contains(fids).tolist() == [fid in self.rows for fid in chosen]
+        weights, missing = self.table.pull_counted(fids)
+        np.testing.assert_array_equal(weights, expected)
+        assert missing == sum(not self.has(fid) for fid in chosen)
+        assert self.table.contains(fids).tolist() == [self.has(fid) for fid in chosen]
+        assert [self.table.inspect(fid) is not None for fid in chosen[:5]] == [
+            self.has(fid) for fid in chosen[:5]
+        ]
         after = self.table.export()
         np.testing.assert_array_equal(before.fids, after.fids)
 
@@ -147,25 +166,31 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(now_s=seconds)
     def expire_all(self, now_s: int) -> None:
-        due = [fid for fid in self.rows if self.due(fid, now_s)]
+        self.clock_s = max(self.clock_s, now_s)
+        due = [fid for fid in self.rows if self.due(fid)]
         assert self.table.expire(now_s=now_s, budget_rows=CAPACITY_ROWS) == len(due)
         self.forget(due)
 
     @rule(now_s=seconds, budget_rows=st.integers(0, 40))
     def expire_some(self, now_s: int, budget_rows: int) -> None:
+        self.clock_s = max(self.clock_s, now_s)
+        removed = int(self.table._arrays.counters[REMOVED])
         freed = self.table.expire(now_s=now_s, budget_rows=budget_rows)
         assert freed <= budget_rows
-        everything = fids_of(self.rows)
-        present = self.table.contains(everything)
-        gone = [int(fid) for fid in everything[~present]]
-        assert len(gone) == freed
-        assert all(self.due(fid, now_s) for fid in gone)
+        gone = self.table._removed[removed : removed + freed].tolist()
+        assert all(self.due(fid) for fid in gone)
         self.forget(gone)
+
+    @rule(now_s=seconds)
+    def advance_clock(self, now_s: int) -> None:
+        self.table.advance_clock(now_s)
+        self.clock_s = max(self.clock_s, now_s)
 
     @rule()
     def overfill(self) -> None:
-        missing = fids_of(range(1 << 40, (1 << 40) + CAPACITY_ROWS + 1 - len(self.rows)))
-        present = fids_of(self.rows)
+        alive = [fid for fid in self.rows if self.has(fid)]
+        missing = fids_of(range(1 << 40, (1 << 40) + CAPACITY_ROWS + 1 - len(alive)))
+        present = fids_of(alive)
         before = self.table.stats()
         wanted = gradients(np.concatenate([missing, present]), 1.0, WIDTH)
         with pytest.raises(TableFullError):
@@ -203,7 +228,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule()
     def export(self) -> None:
         everything = self.table.export()
-        assert sorted(everything.fids.tolist()) == sorted(self.rows)
+        assert sorted(everything.fids.tolist()) == sorted(filter(self.has, self.rows))
         assert everything.removed.size == 0
         for fid, seen_s, weights in zip(
             everything.fids.tolist(),

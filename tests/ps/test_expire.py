@@ -52,7 +52,12 @@ def test_the_largest_times_do_not_wrap() -> None:
     table = make(ttl_s=(1 << 32) - 1)
     table.push(gradients(fids_of([5], slot=1)), now_s=(1 << 32) - 2)
     assert table.expire(now_s=(1 << 32) - 1, budget_rows=100) == 0
-    assert table.expire(now_s=1 << 40, budget_rows=100) == 1
+    assert table.expire(now_s=1 << 40, budget_rows=100) == 0
+    assert table.clock_s == (1 << 32) - 1
+    table.push(gradients(fids_of([6], slot=1)), now_s=1 << 41)
+    row = table.inspect(1 << 48 | 6)
+    assert row is not None
+    assert row.last_seen_s == (1 << 32) - 1
 
 
 @pytest.mark.parametrize("budget_rows", [1, 7, 64, 999, 1_000, 5_000])

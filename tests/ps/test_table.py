@@ -85,7 +85,9 @@ def test_a_recycled_row_keeps_nothing_of_the_fid_before() -> None:
     fresh = Table(TableSpec("t", 3, Adam(), Initializer("normal", 0.2), capacity_rows=100), seed=1)
     old, new = fids_of(range(20)), fids_of(range(20, 40))
     for _ in range(3):
-        table.push(gradients(old, 5.0, 3), now_s=100)
+        table.push(gradients(old, 5.0, 3), now_s=5)
+    change = table.export()
+    table.apply(replace(change, last_seen_s=np.full(20, 100, dtype=np.uint32)))
     table.remove(old)
     for one in (table, fresh):
         one.push(gradients(new, 1.0, 3), now_s=7)
@@ -215,7 +217,12 @@ def test_time_that_runs_backwards_makes_no_row_older() -> None:
     assert row.weights.tolist() == [4.0]
     assert table.inspect(2) is None
     table.push(gradients(fids_of([3])), now_s=-7)
-    before_time = table.inspect(3)
+    late = table.inspect(3)
+    assert late is not None
+    assert late.last_seen_s == table.clock_s == 100
+    other = counting()
+    other.push(gradients(fids_of([3])), now_s=-7)
+    before_time = other.inspect(3)
     assert before_time is not None
     assert before_time.last_seen_s == 0
 
@@ -329,7 +336,7 @@ def test_one_new_fid_needs_one_row_however_often_it_comes() -> None:
 
 def test_a_full_table_may_evict_the_longest_unseen() -> None:
     table = counting(capacity_rows=20, on_full="evict")
-    for number in range(20):
+    for number in reversed(range(20)):
         table.push(gradients(fids_of([number])), now_s=100 - number)
     table.seal()
     table.push(gradients(fids_of([500, 501, 502])), now_s=200)
