@@ -50,7 +50,8 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
         for spec in shard.spec.tables:
             rows = base.tables[spec.name]
             replica = TableStore(spec, seed=0)
-            replica.upsert(rows.fids, rows.weights)
+            replica.upsert(rows.fids, rows.weights, rows.last_seen_s)
+            replica.advance(0)
             replica.read(rows.fids)
             replica.remove(rows.fids)
         shard.expire(now_s=0, budget_rows=1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ps.block import Block, TableDelta
     from serving.store import RowStore, StoreFactory
 
+_MICROSECONDS = 1_000_000
 # Rows written per hold of the lock: tens of microseconds, which is what a reader may have to wait.
 CHUNK_ROWS = 2_048
 
@@ -50,6 +51,12 @@ class Part:
                     f"shard {block.shard}, epoch {block.epoch}, table {table!r}: weights are "
                     f"{delta.weights.dtype}{list(delta.weights.shape)}, not float32{list(wanted)}"
                 )
+            if delta.last_seen_s.shape != wanted[:1] or delta.last_seen_s.dtype != np.uint32:
+                raise ShapeError(
+                    f"shard {block.shard}, epoch {block.epoch}, table {table!r}: last_seen_s are "
+                    f"{delta.last_seen_s.dtype}{list(delta.last_seen_s.shape)}, not "
+                    f"uint32[{len(delta.fids)}]"
+                )
 
     def write(self, table: str, delta: TableDelta) -> None:
         """Apply one table's delta in chunks; a reader sees each row before or after, never between."""
@@ -64,7 +71,13 @@ class Part:
         for start in range(0, len(delta.fids), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
             with self._lock.write():
-                store.upsert(delta.fids[chunk], delta.weights[chunk])
+                store.upsert(delta.fids[chunk], delta.weights[chunk], delta.last_seen_s[chunk])
+
+    def advance(self, event_ts_us: int) -> None:
+        """Move event time to a block's, once its rows are written: what it saw again stays."""
+        for store in self._stores.values():
+            with self._lock.write():
+                store.advance(event_ts_us // _MICROSECONDS)
 
     def read(self, table: str, fids: U64) -> tuple[F32, int]:
         """Rows of one table: fids uint64[n] -> (float32[n, width], how many were missing)."""

@@ -187,6 +187,7 @@ class Replica:
             part.check(block)
             for table, delta in block.tables.items():
                 part.write(table, delta)
+            part.advance(block.event_ts_us)
             dense.update((name, delta.weights) for name, delta in block.dense.items())
             became_ready = self._publish(block, part, dense)
         for callback in became_ready:
@@ -212,6 +213,7 @@ class Replica:
                 part.check(base)
                 for table, delta in base.tables.items():
                     part.write(table, delta)
+                part.advance(base.event_ts_us)
                 dense = {name: delta.weights for name, delta in base.dense.items()}
                 shards.append(_Shard(part, dense, _version(base)))
             became_ready = self._show(tuple(shards), owner)

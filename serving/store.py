@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ps.arrays import F32, U64
+    from ps.arrays import F32, U32, U64
 
 
 class RowStore(Protocol):
@@ -23,8 +23,18 @@ class RowStore(Protocol):
         """How many rows there are."""
         ...
 
-    def upsert(self, fids: U64, weights: F32) -> None:
-        """Set rows, made where they are new: fids uint64[n], unique; weights float32[n, width]."""
+    def upsert(self, fids: U64, weights: F32, last_seen_s: U32) -> None:
+        """Set rows, made where they are new: fids uint64[n], unique; weights float32[n, width].
+
+        last_seen_s: uint32[n], event time, from which a row's time to live counts.
+        """
+        ...
+
+    def advance(self, now_s: int) -> None:
+        """Move event time, in seconds: rows whose time to live is over by now read as missing.
+
+        Their memory may be given back at once or later, a little at every call.
+        """
         ...
 
     def remove(self, fids: U64) -> None:
@@ -34,7 +44,7 @@ class RowStore(Protocol):
     def read(self, fids: U64) -> tuple[F32, int]:
         """Rows for fids uint64[n], and how many had none: (float32[n, width], count).
 
-        A missing fid reads as in training: as its initial value, a function of (seed, fid), or as
+        A missing fid, or one whose row is overdue, reads as in training: as its initial value, a function of (seed, fid), or as
         zeros where its slot has admission on. The array belongs to the caller.
         """
         ...

@@ -9,10 +9,13 @@ import numpy as np
 from ps.table.table import Table
 
 if TYPE_CHECKING:
-    from ps.arrays import F32, U64
+    from ps.arrays import F32, U32, U64
     from ps.table.spec import TableSpec
 
 _NO_STATE = np.empty(0, dtype=np.float32)
+# Rows looked at for expiry at every step of event time: some microseconds of a reader's patience.
+# The shards' removals do the work; this is for rows that a restored shard no longer knows of.
+_EXPIRY_ROWS = 2_048
 
 
 class TableStore:
@@ -32,10 +35,16 @@ class TableStore:
     def __len__(self) -> int:
         return len(self._table)
 
-    def upsert(self, fids: U64, weights: F32) -> None:
-        """Set rows: fids uint64[n], unique; weights float32[n, width]. Raises TableFullError."""
-        # Nothing expires here: the shards say which rows leave.
-        self._table.upsert(fids, weights, _NO_STATE, np.zeros(len(fids), dtype=np.uint32))
+    def upsert(self, fids: U64, weights: F32, last_seen_s: U32) -> None:
+        """Set rows: fids uint64[n], unique; weights float32[n, width]; last_seen_s uint32[n].
+
+        Raises TableFullError.
+        """
+        self._table.upsert(fids, weights, _NO_STATE, last_seen_s)
+
+    def advance(self, now_s: int) -> None:
+        """Move event time: what is overdue reads as missing, and is given back little by little."""
+        self._table.expire(now_s=now_s, budget_rows=_EXPIRY_ROWS)
 
     def remove(self, fids: U64) -> None:
         """Drop the rows of fids uint64[n]."""

@@ -11,7 +11,7 @@ from ps.block import Block, DenseDelta, TableDelta
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ps.arrays import F32, U64
+    from ps.arrays import F32, U32, U64
 
 MODEL = "ctr"
 TABLE = "rows"
@@ -24,13 +24,18 @@ class DictStore:
         self.width = width
         self.missing = missing
         self.rows: dict[int, F32] = {}
+        self.now_s = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def upsert(self, fids: U64, weights: F32) -> None:
+    def upsert(self, fids: U64, weights: F32, last_seen_s: U32) -> None:
+        assert len(last_seen_s) == len(fids)
         for fid, row in zip(fids.tolist(), weights, strict=True):
             self.rows[fid] = row.copy()
+
+    def advance(self, now_s: int) -> None:
+        self.now_s = now_s
 
     def remove(self, fids: U64) -> None:
         for fid in fids.tolist():

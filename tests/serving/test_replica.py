@@ -21,7 +21,7 @@ from tests.serving.blocks import MODEL, TABLE, DictStore, block, delta, fids
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from ps.arrays import F32, I64, U64
+    from ps.arrays import F32, I64, U32, U64
     from ps.block import Block
 
 Model = dict[int, float]
@@ -246,7 +246,8 @@ class ArrayStore(DictStore):
         super().__init__(width=4)
         self.array = np.zeros((2 * CHUNK_ROWS, 4), dtype=np.float32)
 
-    def upsert(self, wanted: U64, weights: F32) -> None:
+    def upsert(self, wanted: U64, weights: F32, last_seen_s: U32) -> None:
+        assert len(last_seen_s) == len(wanted)
         for column in range(4):
             self.array[wanted, column] = weights[:, column]
 
