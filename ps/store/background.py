@@ -27,14 +27,16 @@ logger = logging.getLogger(__name__)
 class UpkeepPolicy:
     """When to compact, what to keep, how to try again.
 
-    compact_blocks: after so many epochs since the bases; compact_bytes: or so many bytes of blocks.
-    compact_memory_bytes: what compaction may hold at once. retry_first_s, retry_max_s: waits after
-    failures in a row, doubling. patience_s: how long commits may fail before status says failing.
+    compact_blocks: after so many epochs since the bases. compact_share: or once the blocks since the
+    bases weigh that share of them, and at least compact_least_bytes. compact_memory_bytes: what
+    compaction may hold at once. prune_commits: look for what to delete after so many restore points.
+    retry_first_s, retry_max_s: waits after failures in a row, doubling.
     """
 
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     compact_blocks: int = 300
-    compact_bytes: int = 1 << 30
+    compact_share: float = 1.0
+    compact_least_bytes: int = 16 << 20
     compact_memory_bytes: int = 512 << 20
     prune_commits: int = 30
     retry_first_s: float = 0.1
@@ -87,6 +89,7 @@ class StoreThread:
         self._restore_points = 0
         self._stored_bytes = 0
         self._bytes_since_base = 0
+        self._base_bytes = 0
         self._committer = threading.Thread(target=self._commit_all, name="commit", daemon=True)
         self._upkeeper = threading.Thread(target=self._keep_up, name="compact", daemon=True)
 
@@ -203,9 +206,10 @@ class StoreThread:
             self._upkeep_due.set()
 
     def _is_compaction_due(self, commit: Commit) -> bool:
-        blocks = max(len(chain.blocks) for chain in commit.shards)
         policy = self._policy
-        return blocks >= policy.compact_blocks or self._bytes_since_base >= policy.compact_bytes
+        heavy = max(policy.compact_least_bytes, policy.compact_share * self._base_bytes)
+        blocks = max(len(chain.blocks) for chain in commit.shards)
+        return blocks >= policy.compact_blocks or self._bytes_since_base >= heavy
 
     def _is_pruning_due(self) -> bool:
         return self._commits_since_prune >= self._policy.prune_commits
@@ -257,15 +261,17 @@ class StoreThread:
         """
         with self._writer_lock:
             chains = [chain for chain in self._writer.chains if chain.blocks]  # 1
+        memory_bytes = self._policy.compact_memory_bytes
+        since_base = self._bytes_since_base
         self._compacting = True
         try:
-            for chain in chains:  # 2
-                compact(self._location, chain, memory_bytes=self._policy.compact_memory_bytes)
+            sizes = [compact(self._location, c, memory_bytes=memory_bytes) for c in chains]  # 2
         finally:
             self._compacting = False
         with self._writer_lock:
             self._writer.adopt_bases({chain.shard: chain.cursor for chain in chains})  # 3
-            self._bytes_since_base = 0
+            self._base_bytes = sum(sizes)
+            self._bytes_since_base -= since_base
 
     def _prune(self) -> None:
         self._commits_since_prune = 0
