@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import lt
 
+from ps.block import Cursor
 from ps.store.commit import Commit, ShardChain
 from ps.store.description import DenseDescription, ModelDescription, TableDescription
 from ps.store.envelope import Kind, open_record, seal_record
 from ps.store.fields import Fields
 from ps.store.names import cursor_of
-
-if TYPE_CHECKING:
-    from ps.block import Cursor
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -132,21 +130,21 @@ def _read_chains(fields: Fields) -> tuple[ShardChain, ...]:
             raise fields.malformed(f"lists shard {shard} as number {len(chains)}")
         base = entry.optional_cursor()
         blocks = _read_cursors(entry.inner("blocks"))
-        for before, after in zip((base, *blocks), blocks, strict=False):
-            if before is not None and after.epoch <= before.epoch:
-                raise fields.malformed(
-                    f"lists epoch {after.epoch} of shard {shard} after {before.epoch}"
-                )
+        epochs = [cursor.epoch for cursor in ((base or Cursor(-1, 0)), *blocks)]
+        if not all(map(lt, epochs, epochs[1:])):
+            raise fields.malformed(f"lists epochs of shard {shard} that do not rise")
         chains.append(ShardChain(shard, base, blocks, _read_counts(entry, "position")))
     if not chains:
         raise fields.malformed("has no shards")
     return tuple(chains)
 
 
-def _read_cursors(numbers: Fields) -> tuple[Cursor, ...]:
-    if numbers.length % 2:
-        raise numbers.malformed("are half a cursor too many")
-    return tuple(numbers.cursor() for _ in range(numbers.length // 2))
+def _read_cursors(among: Fields) -> tuple[Cursor, ...]:
+    """All at once: chains are long, and there are many commits."""
+    numbers = among.integers()
+    if len(numbers) % 2:
+        raise among.malformed("are half a cursor too many")
+    return tuple(map(Cursor, numbers[::2], numbers[1::2]))
 
 
 def _read_counts(fields: Fields, what: str) -> dict[str, int]:
