@@ -68,10 +68,13 @@ class BaseTable:
         """Rows in all sections."""
         return sum(section.rows for section in self.sections)
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row, padding aside."""
-        return row_bytes(self.width, self.state_width)
+    def rows_between(self, first_bucket: int, end_bucket: int) -> float:
+        """About how many rows buckets [first_bucket, end_bucket) have: hashing spreads them evenly."""
+        rows = 0.0
+        for s in self.sections:
+            shared = min(end_bucket, s.end_bucket) - max(first_bucket, s.first_bucket)
+            rows += s.rows * max(0, shared) / (s.end_bucket - s.first_bucket)
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ps.codec import decode_block, encoded_parts
-from ps.errors import CorruptBlockError, CorruptFileError, ForeignBlockError
+import xxhash
+
+from ps.codec import VERSION, decode_block, encoded_parts
+from ps.errors import CorruptBlockError, CorruptFileError, ForeignBlockError, ForeignFileError
 from ps.store.names import block_name
 
 if TYPE_CHECKING:
@@ -15,20 +17,37 @@ if TYPE_CHECKING:
     from ps.store.location import Location
 
 
+# Where every version of the format has them: see ps.codec.
+_CHECKSUM_BYTES = 16
+_VERSION_AT = 4
+
+
 def read_block(location: Location, shard: int, at: Cursor, model: str | None = None) -> Block:
     """The block that leads one shard to a cursor; its arrays are read-only.
 
     model: the fingerprint it must have; None: any. Raises CorruptFileError where the file is damaged
-    or holds another block than its name says, ForeignBlockError where it is of another version or
-    model, FileMissingError, StoreUnavailableError.
+    or holds another block than its name says, ForeignFileError where it is of another version,
+    ForeignBlockError where of another model, FileMissingError, StoreUnavailableError.
     """
+    return read_block_sized(location, shard, at, model)[0]
+
+
+def read_block_sized(
+    location: Location, shard: int, at: Cursor, model: str | None = None
+) -> tuple[Block, int]:
+    """read_block(), and the bytes of the file."""
     name = block_name(shard, at)
+    data = location.read(name)
     try:
-        block = decode_block(location.read(name))
+        block = decode_block(data)
     except CorruptBlockError as error:
         raise CorruptFileError(name, str(error)) from error
     except ForeignBlockError as error:
-        raise ForeignBlockError(f"{name}: {error}") from error
+        # A version that says so itself, or one that a flipped bit made up?
+        if xxhash.xxh3_128_digest(data[:-_CHECKSUM_BYTES]) != data[-_CHECKSUM_BYTES:]:
+            raise CorruptFileError(name, "does not match its checksum") from error
+        version = int.from_bytes(data[_VERSION_AT : _VERSION_AT + 2], "little")
+        raise ForeignFileError(name, version, VERSION) from error
     if (block.shard, block.cursor, block.base) != (shard, at, False):
         raise CorruptFileError(
             name,
@@ -37,7 +56,7 @@ def read_block(location: Location, shard: int, at: Cursor, model: str | None = N
         )
     if model is not None and block.model != model:
         raise ForeignBlockError(f"{name} is of model {block.model}, not {model}")
-    return block
+    return block, len(data)
 
 
 def write_block(location: Location, block: Block) -> int:

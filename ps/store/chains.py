@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ps.errors import BlockGapError
 from ps.store.base_file import BaseReader
-from ps.store.block_file import read_block
+from ps.store.block_file import read_block_sized
 from ps.store.heads import as_base, fold
 from ps.store.names import block_name
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ps.block import Block
     from ps.store.commit import ShardChain
     from ps.store.location import Location
-
-# Called with the bytes dealt with so far, and how many there are in all.
-OnProgress = "Callable[[int, int], None]"
 
 
 class ChainReader:
@@ -34,21 +31,29 @@ class ChainReader:
 
         Raises BlockGapError where one does not follow what is before it.
         """
+        return (block for block, _ in self.sized_blocks())
+
+    def sized_blocks(self) -> Iterator[tuple[Block, int]]:
+        """blocks(), each with the bytes of its file."""
         stands = self.chain.base
         for at in self.chain.blocks:
-            block = read_block(self._location, self.chain.shard, at)
+            block, size_bytes = read_block_sized(self._location, self.chain.shard, at)
             if stands is None:
                 if block.follows.epoch != 0:
                     raise BlockGapError(block.shard, 0, block.epoch)
             elif block.follows != stands:
                 raise BlockGapError(block.shard, stands.epoch, block.epoch)
             stands = at
-            yield block
+            yield block, size_bytes
 
     def block_bytes(self) -> int:
         """How large the blocks' files are together."""
         names = (block_name(self.chain.shard, at) for at in self.chain.blocks)
         return sum(self._location.size(name) for name in names)
+
+    def size_bytes(self) -> int:
+        """How large all its files are together."""
+        return self.block_bytes() + (0 if self.base is None else self.base.size_bytes)
 
     def head(self) -> Block | None:
         """Everything but rows at the chain's cursor, as a base's head; None: nothing was ever sealed.

@@ -10,7 +10,7 @@ import numpy as np
 from ps.errors import BlockGapError, ForeignBlockError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
     from ps.block import Block, Cursor, FilterDelta
 
@@ -88,7 +88,7 @@ def merged_filter(
     return _counting(merged) if counting_only else merged
 
 
-def without(head: Block, names: Mapping[str, object] | set[str]) -> Block:
+def without(head: Block, names: Collection[str]) -> Block:
     """The head without those tables and dense variables."""
     return replace(
         head,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +95,7 @@ def make_block(
 class Reader:
     """Rows by fid, as plain as can be."""
 
-    rows: Held = field(default_factory=lambda: {name: {} for name in SHAPES})
+    rows: Held
 
     def apply(self, tables: Mapping[str, TableDelta]) -> None:
         for name, change in tables.items():
@@ -110,9 +110,9 @@ class Reader:
                 )
 
 
-def held_by(parts: Iterable[Mapping[str, TableDelta]]) -> Held:
+def held_by(parts: Iterable[Mapping[str, TableDelta]], names: Iterable[str] = SHAPES) -> Held:
     """What a reader holds after these, in order; each is done with before the next is asked for."""
-    reader = Reader()
+    reader = Reader({name: {} for name in names})
     for tables in parts:
         reader.apply(tables)
     return reader.rows

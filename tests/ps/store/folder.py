@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from ps.errors import StoreError
+from ps.errors import FileMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class Folder:
 
     def size(self, name: str) -> int:
         if name not in self.files:
-            raise StoreError(name)
+            raise FileMissingError(self.url, name)
         return len(self.files[name])
 
     def write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:

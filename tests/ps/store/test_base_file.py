@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgpack
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -246,7 +247,23 @@ def test_damaged_and_misplaced_block_files_are_named() -> None:
     write_block(location, replace(block, base=True))
     with pytest.raises(CorruptFileError, match="holds the base"):
         read_block(location, 2, block.cursor)
-    for damaged in (whole[:-1], whole[:50] + b"\xff" + whole[51:], b""):
+    for damaged in (
+        whole[:-1],
+        whole[:50] + b"\xff" + whole[51:],
+        whole[:4] + b"\xff" + whole[5:],
+        b"",
+    ):
         files.files[name] = damaged
         with pytest.raises(CorruptFileError, match=name):
             read_block(location, 2, block.cursor)
+
+
+def test_a_block_file_of_another_version_says_which() -> None:
+    files, location = folder()
+    block = make_block(4)
+    write_block(location, block)
+    name = block_name(2, block.cursor)
+    content = files.files[name][:4] + b"\x09" + files.files[name][5:-16]
+    files.files[name] = content + xxhash.xxh3_128_digest(content)
+    with pytest.raises(ForeignFileError, match="version 9"):
+        read_block(location, 2, block.cursor)
