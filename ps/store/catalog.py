@@ -197,7 +197,9 @@ class Catalog:
             except (CorruptFileError, ForeignFileError) as error:
                 return error
 
-        self._commits = {name: c for name, c in self._commits.items() if name in set(names)}
+        # A snapshot's name may be given again to something else; a commit's never is.
+        listed = {name for name in names if snapshot_of(name) is None}
+        self._commits = {name: c for name, c in self._commits.items() if name in listed}
         wanted = [name for name in names if name not in self._commits]
         if self.location.is_local or len(wanted) < 2:
             results = list(map(read, wanted))
