@@ -38,3 +38,7 @@ class JobFileError(ClusterError):
 
 class RunError(ClusterError):
     """A run that did not get to its end; the message says what to look at."""
+
+
+class UnsavedError(RunError):
+    """A run whose store does not have all that was learned; the stream, where it still can, has it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,8 @@ class RunProgress:
     examples: learned from, since the start. quarantined: records rejected, by reason.
     batches_dropped: batches whose gradient was not finite. window_*: of the last closed window of
     event time. staleness_*: seconds from reading an example to serving what it taught, over recent
-    blocks of all replicas.
+    blocks of all replicas. store: ok, behind or failing; None where there is none. saved_epoch: of the
+    newest restore point this run has made.
     """
 
     elapsed_s: float
@@ -37,4 +38,6 @@ class RunProgress:
     staleness_p99_s: float | None
     batches_dropped: int = 0
     quarantined: Mapping[str, int] = field(default_factory=dict)
+    store: Literal["ok", "behind", "failing"] | None = None
+    saved_epoch: int | None = None
     finished: bool = False

@@ -5,6 +5,7 @@ stream ──► loop ──► learning (shards) ──► epochs ──► ser
           control ◄── admin target
 """
 
+from cluster.local.resume import GoOnFrom
 from cluster.local.run import LocalRun
 
-__all__ = ["LocalRun"]
+__all__ = ["GoOnFrom", "LocalRun"]

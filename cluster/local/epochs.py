@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ps.block import Block
     from ps.clock import Clock
     from ps.store.commit import Skips
+    from worker.event_time_guard import GuardState
     from worker.state import WorkerState
 
 # Rows copied out between two batches, over all shards: a few milliseconds, so that neither training
@@ -75,6 +76,7 @@ class Epochs:
     """Ends an epoch every interval_s, and gives it to on_sealed once it is out. One thread's own.
 
     Where an interval passes while an epoch is still being gathered, that one is finished first.
+    guard: what was known of event times when the last epoch that was handed on was cut.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Epochs:
         self._clock = clock
         self._interval_s = interval_s
         self._on_sealed = on_sealed
+        self.guard: GuardState | None = None
         self._asked: list[Cut] = []
         self._under_way: _UnderWay | None = None
         self._begun_s = clock.monotonic_s()
@@ -110,10 +113,10 @@ class Epochs:
         if self._under_way is not None:
             self._gather(self._under_way, GATHER_ROWS)
 
-    def seal(self) -> None:
+    def seal(self, *, asked_for: bool = False) -> None:
         """End the current epoch and hand it on, after the one under way."""
         self.finish()
-        self._begin()
+        self._begin(asked_for=asked_for)
         self.finish()
 
     def finish(self) -> None:
@@ -121,7 +124,7 @@ class Epochs:
         while self._under_way is not None:
             self._gather(self._under_way, _ALL_ROWS)
 
-    def _begin(self) -> None:
+    def _begin(self, *, asked_for: bool = False) -> None:
         self._begun_s = self._clock.monotonic_s()
         sealed_us = self._clock.now_us()
         with self._learning.lock:
@@ -133,7 +136,7 @@ class Epochs:
             worker=self._learning.trainer.state(),
             skips=self._learning.skips,
             rows=self._learning.rows(),
-            asked_for=bool(cuts),
+            asked_for=asked_for or bool(cuts),
         )
         self._under_way = _UnderWay(epoch, {}, cuts)
 
@@ -150,6 +153,7 @@ class Epochs:
         self._under_way = None
         whole = tuple(blocks[number] for number in range(len(shards)))
         epoch = replace(under_way.epoch, blocks=whole)
+        self.guard = epoch.worker.guard
         self._on_sealed(epoch)
         for cut in under_way.cuts:
             cut.hand_on(epoch.number)

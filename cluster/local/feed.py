@@ -46,8 +46,10 @@ class PausableFeed:
 
     def base(self, shard: int) -> Block:
         """See serving.follower.BlockFeed. Raises BlockError while publishing is paused."""
-        if self._paused:
+        block = None if self._paused else self._log.base(shard)
+        # Looked at again: meanwhile the shards may have been replaced by others.
+        if block is None or self._paused:
             raise BlockError(
                 f"shard {shard}: publishing is paused, so there is nothing to start from; resume it"
             )
-        return self._log.base(shard)
+        return block

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.local.feed import PausableFeed
@@ -11,7 +11,7 @@ from cluster.local.standby import Standbys
 from ps.blocklog import BlockLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cluster.local.learning import Learning
     from cluster.plan import Plan
@@ -81,18 +81,34 @@ class Publishing:
         for serving in self.serving:
             serving.follower.wake()
 
-    def start_over(self) -> None:
-        """Go on with the shards as they are now, in another number: between two batches.
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Keep everything from the replicas while shards of another number take over."""
+        for feed in self._feeds:
+            feed.pause()
+        try:
+            yield
+        finally:
+            if not self.paused:
+                self.resume()
 
-        Replicas go on serving what they have until the new set stands beside it.
-        """
-        shards = self._learning.shards
-        bases = [self._base(number) for number in range(len(shards))]
+    def forget(self) -> None:
+        """Forget the blocks of the shards there were; standbys are of those there are now."""
         self.log.forget()
-        for serving in self.serving:
-            serving.replica.reshard(bases, owner_of(len(shards)))
         if self.standbys is not None:
             self.standbys.reset(self._learning.specs)
+
+    def start_over(self) -> None:
+        """Have every replica go on from the shards as they are now, whatever their number.
+
+        It goes on serving what it has until the new set stands beside it. Between two batches.
+        """
+        if not self.serving:
+            return
+        shards = len(self._learning.shards)
+        bases = [self._base(number) for number in range(shards)]
+        for serving in self.serving:
+            serving.replica.reshard(bases, owner_of(shards))
 
     def close(self) -> None:
         """Stop servers, replicas and standbys, within their grace; may be called again."""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 import xxhash
 
+from cluster.errors import UnsavedError
+from cluster.local.admin_target import RunTarget
 from cluster.local.control import Control
+from cluster.local.durability import Durability
 from cluster.local.epochs import Epochs
 from cluster.local.learning import Learning
 from cluster.local.loop import Loop
 from cluster.local.publishing import Publishing
-from cluster.local.status import StatusBoard
-from cluster.progress import RunProgress
+from cluster.local.resume import GoOnFrom, Resumed, worker_state
+from cluster.local.status import StatusBoard, progress_of
+from cluster.local.succession import Succession
+from ps.admin.server import AdminServer
+from ps.errors import StoreError
 from ps.shard import Shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import TracebackType
 
     from cluster.local.epochs import SealedEpoch
     from cluster.plan import Plan
+    from cluster.progress import RunProgress
     from ps.clock import Clock
     from worker.metrics.progressive import ProgressiveMetrics
     from worker.trainer import BatchObserver
@@ -32,9 +40,10 @@ _PROGRESS_INTERVAL_S = 0.5
 class LocalRun:
     """Learns from the plan's source and, if asked to, serves what it learned from its replicas.
 
-    One thread calls start_servers, run and close; stop may be set from any other, or from a signal
-    handler. Everything that happens to the shards happens in the thread that calls run, between
-    batches, except that a replica which fell behind reads a base block under the same lock.
+    With a store it goes on where the store stands. One thread calls start_servers, run and close;
+    stop may be set from any other, or from a signal handler. Everything that happens to the shards
+    happens in the thread that calls run, between batches, except that a replica which fell behind
+    reads a base block under the same lock.
     """
 
     def __init__(
@@ -45,18 +54,49 @@ class LocalRun:
         serve: bool,
         on_progress: Callable[[RunProgress], None] | None = None,
         on_batch: BatchObserver | None = None,
+        go_on_from: GoOnFrom | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
+        """say: told what a person should know: where it goes on, what takes long, what is damaged.
+
+        Raises, with a store, what Durability and its resume() raise.
+        """
+        self._plan = plan
         self._clock = clock
         self._on_progress = on_progress
-        shards = [Shard(spec) for spec in plan.shards]
-        self._learning = Learning(plan, shards, clock, on_batch)
-        self._publishing = Publishing(
-            plan, self._learning, clock, replicas=plan.serve.replicas if serve else 0
-        )
-        self._epochs = Epochs(self._learning, clock, plan.serve.sync_interval_s, self._hand_on)
+        self._say = say or _ignore
+        self._resources = ExitStack()
+        try:
+            self._durability, resumed = self._open_store(go_on_from or GoOnFrom())
+            self._learning = Learning(plan, resumed.shards, clock, on_batch)
+            self._go_on(resumed)
+            self._publishing = Publishing(
+                plan, self._learning, clock, replicas=plan.serve.replicas if serve else 0
+            )
+        except BaseException:
+            self._resources.close()
+            raise
+        self._resources.callback(self._publishing.close)
+        interval_s = plan.serve.sync_interval_s
+        if plan.store is not None and not serve:
+            interval_s = plan.store.commit_every_s  # nobody else needs an epoch
+        self._epochs = Epochs(self._learning, clock, interval_s, self._hand_on)
         self._control = Control()
         self._loop = Loop(plan, self._learning, self._epochs, self._control, clock, self._tick)
         self._board = StatusBoard(plan, self._publishing, clock)
+        self._succession = Succession(
+            plan,
+            self._learning,
+            self._epochs,
+            self._publishing,
+            self._loop,
+            self._board,
+            clock,
+            self._durability,
+            self._tell,
+        )
+        self.target = RunTarget(self._succession, self._control)
+        self._admin: AdminServer | None = None
         self._started_s = self._told_s = clock.monotonic_s()
         self._board.post(self.progress(), self._learning)
 
@@ -81,18 +121,36 @@ class LocalRun:
         """Progressive validation of everything learned so far."""
         return self._learning.metrics
 
-    def start_servers(self) -> None:
-        """Listen; health says NOT_SERVING until the first block has arrived.
+    @property
+    def admin_address(self) -> str | None:
+        """host:port of the admin service; None before start_servers, and where the job has none."""
+        return None if self._admin is None else self._admin.address
 
-        Raises serving.errors.ServerStartError; what was started is then stopped by close().
+    def start_servers(self) -> None:
+        """Listen: the admin service, and the replicas, whose health says NOT_SERVING until they have
+        the model.
+
+        Raises ps.admin.errors.AdminStartError, serving.errors.ServerStartError; what was started is
+        then stopped by close().
         """
-        self._publishing.start_servers()
+        if self._plan.admin is not None:
+            admin = AdminServer(self.target, self._plan.admin.settings())
+            self._resources.callback(admin.stop)
+            admin.start()
+            self._admin = admin
+            if self._durability is not None:
+                self._durability.announce(admin.address)
+        if self._publishing.serving:
+            # Where the shards go on under a new generation, replicas can follow from this epoch on.
+            self._epochs.seal()
+            self._publishing.start_servers()
 
     def run(self, stop: threading.Event | None = None, *, hold: bool = False) -> RunProgress:
         """Learn until the stream ends or stop is set; with hold, go on serving until stop is set.
 
         Raises worker.errors.SourceError where the source cannot be read to its end (what came before
-        has been learned and published), and what features and shards raise.
+        has been learned, published and saved), FencedError where another process has taken over the
+        store, UnsavedError where not all could be saved in the end, and what features and shards raise.
         """
         stop = stop or threading.Event()
         self._started_s = self._told_s = self._clock.monotonic_s()
@@ -101,6 +159,7 @@ class LocalRun:
             progress = self._learn(stop)
             while hold and self._loop.hold(stop):
                 progress = self._learn(stop)
+        self._save()
         return progress
 
     def hold(self, stop: threading.Event) -> None:
@@ -111,32 +170,12 @@ class LocalRun:
 
     def progress(self, *, finished: bool = False) -> RunProgress:
         """The run as it stands now."""
-        trainer = self._learning.trainer
-        total = self.metrics.totals()
-        closed = [window for window in self.metrics.windows() if window.closed]
-        window = closed[-1].metrics if closed else None
-        stats = [shard.stats() for shard in self._learning.shards]
-        tables = [table for shard in stats for table in shard.tables.values()]
-        staleness = [one.replica.status().staleness for one in self._publishing.serving]
-        return RunProgress(
+        return progress_of(
+            self._learning,
+            self._publishing,
+            self._durability,
             elapsed_s=self._clock.monotonic_s() - self._started_s,
-            examples=trainer.examples,
             examples_per_s=self._loop.rate.per_s,
-            event_ts_us=max(shard.event_ts_us for shard in stats),
-            auc=total.auc,
-            log_loss=total.log_loss,
-            normalized_entropy=total.normalized_entropy,
-            calibration=total.calibration,
-            window_auc=window.auc if window else None,
-            window_log_loss=window.log_loss if window else None,
-            rows=sum(table.rows for table in tables),
-            rows_admitted=sum(table.rows_admitted for table in tables),
-            rows_expired=sum(table.rows_expired for table in tables),
-            epoch=max(shard.epoch for shard in stats),
-            staleness_p50_s=_worst(summary.p50_s for summary in staleness),
-            staleness_p99_s=_worst(summary.p99_s for summary in staleness),
-            batches_dropped=trainer.batches_dropped,
-            quarantined=dict(trainer.quarantine.reasons),
             finished=finished,
         )
 
@@ -148,10 +187,39 @@ class LocalRun:
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Stop servers and replicas, within their grace; may be called again."""
-        self._publishing.close()
+        """Stop servers and replicas, within their grace, and give up the store; may be called again."""
+        self._resources.close()
+
+    def _open_store(self, go_on_from: GoOnFrom) -> tuple[Durability | None, Resumed]:
+        plan = self._plan
+        if plan.store is None:
+            return None, Resumed([Shard(spec) for spec in plan.shards], (), 0)
+        durability = Durability(plan.name, plan.store, clock=self._clock, say=self._say)
+        self._resources.callback(durability.close)
+        return durability, durability.resume(plan.shards, go_on_from)
+
+    def _go_on(self, resumed: Resumed) -> None:
+        """From where the shards stand, with what was known of the stream then."""
+        if self._durability is not None:
+            self._learning.trainer.generation = self._durability.generation
+        commit = resumed.commit
+        if commit is None:
+            return
+        state = worker_state(commit)
+        if state is None:
+            self._say("what was known of the stream is lost; metrics begin afresh")
+        else:
+            for what in self._learning.restore(state, commit.skips):
+                self._say(f"begins afresh: {what}")
+        self._learning.skips = dict(commit.skips)
+        assert self._durability is not None  # noqa: S101  # it is where the commit comes from
+        self._say(
+            f"resumed at epoch {commit.at.epoch}, {self._learning.trainer.examples:,} examples, "
+            f"from {self._durability.url}"
+        )
 
     def _learn(self, stop: threading.Event) -> RunProgress:
+        """Learn to the end of the stream, or a stop; all of it published, and on its way to the store."""
         self._board.state = "training"
         self._epochs.seal()
         try:
@@ -168,11 +236,23 @@ class LocalRun:
             self._on_progress(progress)
         return progress
 
+    def _save(self) -> None:
+        """Wait until the store has everything."""
+        if self._durability is None:
+            return
+        try:
+            self._durability.save_now()
+        except StoreError as error:
+            raise UnsavedError(str(error)) from error
+
     def _tick(self, now_s: float) -> None:
         """Between two batches: tell how it goes, now and then."""
-        if now_s - self._told_s < _PROGRESS_INTERVAL_S:
-            return
-        self._told_s = now_s
+        if now_s - self._told_s >= _PROGRESS_INTERVAL_S:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell how it goes."""
+        self._told_s = self._clock.monotonic_s()
         progress = self.progress()
         self._board.post(progress, self._learning)
         if self._on_progress is not None:
@@ -181,7 +261,9 @@ class LocalRun:
     def _hand_on(self, epoch: SealedEpoch) -> None:
         """Give a sealed epoch to all who follow."""
         self._publishing.publish(epoch.blocks)
+        if self._durability is not None:
+            self._durability.put(epoch)
 
 
-def _worst(seconds: Iterable[float | None]) -> float | None:
-    return max((value for value in seconds if value is not None), default=None)
+def _ignore(message: str) -> None:
+    del message

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from cluster.progress import RunProgress
 from ps.admin.target import JobStatus, ReplicaStatus, ShardStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from cluster.local.durability import Durability
     from cluster.local.learning import Learning
     from cluster.local.publishing import Publishing
     from cluster.local.serving import ServingReplica
     from cluster.local.standby import Standbys
     from cluster.plan import Plan
-    from cluster.progress import RunProgress
     from ps.admin.target import Pausable, StoreStatus
     from ps.clock import Clock
     from ps.shard import Shard
@@ -104,6 +105,53 @@ class StatusBoard:
             replicas=[_replica_status(serving) for serving in publishing.serving],
             store=store,
         )
+
+
+def progress_of(
+    learning: Learning,
+    publishing: Publishing,
+    durability: Durability | None,
+    *,
+    elapsed_s: float,
+    examples_per_s: float | None,
+    finished: bool,
+) -> RunProgress:
+    """The run as it stands: between two batches."""
+    trainer = learning.trainer
+    total = learning.metrics.totals()
+    closed = [window for window in learning.metrics.windows() if window.closed]
+    window = closed[-1].metrics if closed else None
+    stats = [shard.stats() for shard in learning.shards]
+    tables = [table for shard in stats for table in shard.tables.values()]
+    staleness = [one.replica.status().staleness for one in publishing.serving]
+    store = None if durability is None else durability.status()
+    return RunProgress(
+        elapsed_s=elapsed_s,
+        examples=trainer.examples,
+        examples_per_s=examples_per_s,
+        event_ts_us=max(shard.event_ts_us for shard in stats),
+        auc=total.auc,
+        log_loss=total.log_loss,
+        normalized_entropy=total.normalized_entropy,
+        calibration=total.calibration,
+        window_auc=window.auc if window else None,
+        window_log_loss=window.log_loss if window else None,
+        rows=sum(table.rows for table in tables),
+        rows_admitted=sum(table.rows_admitted for table in tables),
+        rows_expired=sum(table.rows_expired for table in tables),
+        epoch=max(shard.epoch for shard in stats),
+        staleness_p50_s=_worst(summary.p50_s for summary in staleness),
+        staleness_p99_s=_worst(summary.p99_s for summary in staleness),
+        batches_dropped=trainer.batches_dropped,
+        quarantined=dict(trainer.quarantine.reasons),
+        store=None if store is None else store.state,
+        saved_epoch=None if store is None else store.committed_epoch,
+        finished=finished,
+    )
+
+
+def _worst(seconds: Iterable[float | None]) -> float | None:
+    return max((value for value in seconds if value is not None), default=None)
 
 
 def _shard_status(shard: Shard) -> ShardStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluster.plan import Plan, ServePlan, TrainPlan
+from cluster.plan import AdminPlan, Plan, ServePlan, StorePlan, TrainPlan
 from model.assemble import ExampleSpec
 from model.event_time import EventTimeSpec
 from model.features import Bucketised, Categorical, FeatureSpec, HourOfDay, MultiValued, Numeric
@@ -64,6 +64,10 @@ class Job:
     admission: Admission | None = None
     quarantine: Path | None = None
     source: Source | None = None
+    store: Path | str | None = None
+    commit_every_s: float = 0.0
+    standbys: int = 0
+    admin: bool = False
 
 
 def plan_of(job: Job) -> Plan:
@@ -128,10 +132,15 @@ def plan_of(job: Job) -> Plan:
             max_jump_s=3_600.0,
             quarantine=job.quarantine,
             prefetch_batches=2,
+            standbys=job.standbys,
         ),
         serve=ServePlan(
             replicas=job.replicas,
             sync_interval_s=job.sync_interval_s,
             servers=tuple(ServingConfig() for _ in range(job.replicas)),
         ),
+        store=None
+        if job.store is None
+        else StorePlan(str(job.store), commit_every_s=job.commit_every_s),
+        admin=AdminPlan() if job.admin else None,
     )

@@ -1,0 +1,212 @@
+"""Durability: the job's block store while it runs; what is saved, and what can be gone back to."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from cluster.local.changes import changed_between
+from cluster.local.restore_points import retention_of
+from cluster.local.resume import Restoring
+from cluster.local.saving import Saving
+from cluster.local.tenure import Tenure
+from ps.admin.target import StoreStatus
+from ps.errors import NoRestorePointError, StoreUnavailableError
+from ps.store.background import StoreThread, UpkeepPolicy
+from ps.store.catalog import Catalog
+from ps.store.description import describe
+from ps.store.holder import Holder
+from ps.store.location import Location
+from ps.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cluster.local.changes import FidsByShard
+    from cluster.local.epochs import SealedEpoch
+    from cluster.local.resume import GoOnFrom, Resumed
+    from cluster.plan import StorePlan
+    from ps.block import Cursor
+    from ps.clock import Clock
+    from ps.shard import Shard, ShardSpec
+    from ps.store.commit import Commit, ShardChain
+
+# How long an operator, or the end of a run, waits for the store to take what is sealed.
+FLUSH_S = 60.0
+_CLOSE_S = 5.0
+
+
+class Durability:
+    """One process's hold on a store, from open() to close().
+
+    put() is the training thread's; what reads the store may be called from any thread.
+    """
+
+    def __init__(
+        self, job: str, plan: StorePlan, *, clock: Clock, say: Callable[[str], None]
+    ) -> None:
+        """Become the store's only writer. Raises StoreInUseError, StoreUnavailableError, SpecError."""
+        self.say = say
+        self._plan = plan
+        self._clock = clock
+        self._location = Location.at(plan.url)
+        self._catalog = Catalog(self._location)
+        self._restoring = Restoring(self._location, self._catalog, say, plan.compact_memory_bytes)
+        self._reading = threading.RLock()
+        self._resources = ExitStack()
+        self._tenure = Tenure(
+            self._location,
+            Holder.of_this_process(job),
+            clock,
+            above=self._catalog.newest_cursor().generation,
+        )
+        self._resources.callback(self._release)
+
+    @property
+    def url(self) -> str:
+        """The store's."""
+        return self._location.url
+
+    @property
+    def generation(self) -> int:
+        """What this process writes at."""
+        return self._tenure.generation
+
+    def resume(self, specs: Sequence[ShardSpec], go_on_from: GoOnFrom) -> Resumed:
+        """The shards to go on with, which write at this process's generation from here on.
+
+        Raises IncompatibleModelError, NoRestorePointError, SpecError, StoreUnavailableError.
+        """
+        resumed = self._restoring.resume(specs, go_on_from)
+        if any(shard.cursor.generation >= self._tenure.generation for shard in resumed.shards):
+            self._tenure.advance()  # bases were written at this generation; its epochs come after
+        for shard in resumed.shards:
+            shard.promote(self._tenure.generation, epoch=resumed.newest)
+        self._writer = StoreWriter(
+            self._location, self._tenure, describe(specs), resumed.chains, clock=self._clock
+        )
+        plan = self._plan
+        policy = UpkeepPolicy(
+            retention=retention_of(plan),
+            compact_blocks=plan.compact_after_blocks,
+            compact_share=plan.compact_after_share,
+            compact_memory_bytes=plan.compact_memory_bytes,
+        )
+        self._thread = StoreThread(self._location, self._writer, policy, clock=self._clock)
+        self._thread.start()
+        self._resources.callback(self._thread.close, _CLOSE_S)
+        self._saving = Saving(
+            self._thread, self._tenure, plan.commit_every_s, self._clock, resumed.shards
+        )
+        self._resources.callback(self._saving.close, _CLOSE_S)
+        return resumed
+
+    def announce(self, admin: str) -> None:
+        """Say in the store where the job's admin service listens."""
+        self._tenure.renew(admin)
+
+    def put(self, epoch: SealedEpoch) -> None:
+        """Save an epoch, in its time; returns at once. Raises FencedError."""
+        self._saving.put(epoch)
+
+    def save_now(self) -> Commit:
+        """Have all that was put saved: the training thread's. The newest restore point.
+
+        Raises StoreUnavailableError, StoreError.
+        """
+        return self._saving.flush(FLUSH_S) or self.newest()
+
+    def wait_saved(self, epoch: int) -> None:
+        """Wait until an epoch that was put and asked for is in a restore point.
+
+        Raises StoreUnavailableError, StoreError.
+        """
+        self._saving.wait_saved(epoch, FLUSH_S)
+
+    def next_generation(self) -> int:
+        """Claim it. Raises FencedError, StoreUnavailableError."""
+        return self._tenure.advance()
+
+    def begin_chains(self, chains: Sequence[ShardChain]) -> None:
+        """From the next restore point on, shards are restored so: of a set that was cut anew."""
+        self._writer.replace_chains(chains)
+
+    def status(self) -> StoreStatus:
+        """How saving stands; never waits for the store."""
+        status = self._thread.status()
+        committed = status.committed
+        return StoreStatus(
+            url=self.url,
+            state=status.state,
+            committed_epoch=None if committed is None else committed.epoch,
+            committed_us=status.committed_us,
+            waiting_blocks=status.waiting_epochs,
+            waiting_bytes=status.waiting_bytes,
+            restore_points=status.restore_points,
+            stored_bytes=status.stored_bytes,
+            compacting=status.compacting,
+            last_error=status.last_error,
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[Catalog]:
+        """The catalog, for one thread at a time."""
+        with self._reading:
+            yield self._catalog
+
+    def newest(self) -> Commit:
+        """The newest restore point. Raises NoRestorePointError, StoreUnavailableError."""
+        commit = self._thread.last_commit
+        if commit is not None:
+            return commit
+        with self._reading:
+            newest = self._catalog.survey().newest
+            if newest is None:
+                raise NoRestorePointError(f"store {self.url} has no restore point yet")
+            return self._catalog.read(newest.at)
+
+    def commit_of(self, epoch: int) -> Commit:
+        """The restore point of an epoch. Raises NoRestorePointError, StoreError."""
+        with self._reading:
+            return self._catalog.read_epoch(epoch)
+
+    def restore(
+        self, commit: Commit, specs: Sequence[ShardSpec], shards: int | None = None
+    ) -> list[Shard]:
+        """Shards of a restore point, as readers. Raises StoreError, SpecError."""
+        with self._reading:
+            return self._restoring.restore(commit, specs, shards)
+
+    def cut_anew(self, commit: Commit, shards: int, at: Cursor) -> tuple[ShardChain, ...]:
+        """Chains of so many shards that hold what the commit does, with bases at `at`.
+
+        Raises SpecError, StoreError.
+        """
+        with self._reading:
+            return self._restoring.cut_anew(commit, shards, at)
+
+    def is_whole(self, commit: Commit) -> bool:
+        """Whether all files the restore point names are there. Raises StoreUnavailableError."""
+        with self._reading:
+            return not self._catalog.survey().missing(commit)
+
+    def changed_since(self, earlier: Commit, later: Commit, shards: int) -> FidsByShard | None:
+        """The fids that changed from one restore point to another, by shard; None: nobody knows."""
+        with self._reading:
+            commits = self._catalog.survey().commits.values()
+            return changed_between(self._location, commits, earlier, later, shards)
+
+    def compact(self) -> None:
+        """Put bases in place of the newest restore point's chains, in this thread. Raises StoreError."""
+        self._thread.compact_now()
+
+    def close(self) -> None:
+        """Stop saving, and give the store up; what was put and is not saved is lost. Again: nothing."""
+        self._resources.close()
+
+    def _release(self) -> None:
+        try:
+            self._tenure.release()
+        except StoreUnavailableError as error:
+            self.say(f"{error}; the store is free once this process has ended")

@@ -1,0 +1,68 @@
+"""A job's right to write to its store, from one generation to the next."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ps.errors import StoreUnavailableError
+from ps.store.claim import Claim, take_claim
+
+if TYPE_CHECKING:
+    from ps.clock import Clock
+    from ps.store.holder import Holder
+    from ps.store.location import Location
+
+# How long a claim holds without being renewed, for those who cannot see whether the process lives.
+LEASE_S = 60.0
+
+
+class Tenure(Claim):
+    """The claims of one process, one after another, as one: what is written bears the newest.
+
+    Safe to use from several threads: who checks sees either the claim before or the one after.
+    """
+
+    def __init__(self, location: Location, holder: Holder, clock: Clock, above: int = 0) -> None:
+        """Take the first. Raises StoreInUseError, StoreUnavailableError, ForeignFileError."""
+        self._of = (location, holder, clock)
+        self._lock_of_claims = threading.Lock()
+        self._claims = [take_claim(location, holder, clock=clock, lease_s=LEASE_S, above=above)]
+
+    @property
+    def generation(self) -> int:
+        """The newest claim's."""
+        return self._claims[-1].generation
+
+    def advance(self) -> int:
+        """Take the next claim; what is written from now on bears its generation.
+
+        Raises FencedError where someone else has, StoreUnavailableError.
+        """
+        location, holder, clock = self._of
+        with self._lock_of_claims:
+            self._claims[-1].check()
+            self._claims.append(take_claim(location, holder, clock=clock, lease_s=LEASE_S))
+        return self.generation
+
+    def check(self) -> None:
+        """See Claim."""
+        with self._lock_of_claims:
+            self._claims[-1].check()
+
+    def renew(self, admin: str | None = None) -> None:
+        """See Claim."""
+        with self._lock_of_claims:
+            self._claims[-1].renew(admin)
+
+    def release(self) -> None:
+        """See Claim. The newest first: it says that nobody writes any more."""
+        with self._lock_of_claims:
+            error: StoreUnavailableError | None = None
+            for claim in reversed(self._claims):
+                try:
+                    claim.release()
+                except StoreUnavailableError as unavailable:
+                    error = error or unavailable
+            if error is not None:
+                raise error
