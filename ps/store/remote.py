@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # Up to here a file is gathered and put at once; above, it goes up in parts of this size (at most
 # 10,000 parts, so 320 GB).
 _PART_BYTES = 32 << 20
+# A far store takes as long to delete one file as many.
+_DELETERS = 16
 # A memory:// store asks "is it there" and puts in two steps; nobody outside the process sees it.
 _MEMORY_LOCK = threading.Lock()
 
@@ -122,22 +125,31 @@ class RemoteLocation(Location):
 
     def list_unfinished(self) -> Listing:
         """What other processes have left behind or are writing."""
+        if self._remote.puts_at_once:
+            return []
         own = f"{UNFINISHED}{os.getpid()}-"
         return [i for i in self._walk("") if UNFINISHED in i.name and own not in i.name]
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; one that is gone already is no error."""
-        fs = self._remote.fs
-        for name in names:
-            path = self._path(name)
+        paths = {name: self._path(name) for name in names}
 
-            def remove(path: str = path) -> None:
+        def delete(name: str) -> None:
+            def remove() -> None:
                 try:
-                    fs.rm_file(path)
+                    self._remote.fs.rm_file(paths[name])
                 except FileNotFoundError:
                     return
 
             self._remote.call(name, "deleted", remove)
+
+        if len(paths) < 2 or self._remote.in_memory:
+            for name in paths:
+                delete(name)
+            return
+        with ThreadPoolExecutor(_DELETERS, thread_name_prefix="delete") as deleters:
+            for _ in deleters.map(delete, paths):
+                pass
 
     def _path(self, name: str) -> str:
         return "/".join([self._remote.root, *check_name(name)])
