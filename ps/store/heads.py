@@ -10,8 +10,6 @@ import numpy as np
 from ps.errors import BlockGapError, ForeignBlockError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from ps.block import Block, Cursor, FilterDelta
 
 _PERIOD_BYTES = 8  # at the beginning of a filter's line: the period it was last used in
@@ -86,17 +84,6 @@ def merged_filter(
         cells=np.concatenate([before.cells[kept], change.cells])[order],
     )
     return _counting(merged) if counting_only else merged
-
-
-def without(head: Block, names: Collection[str]) -> Block:
-    """The head without those tables and dense variables."""
-    return replace(
-        head,
-        tables={name: rows for name, rows in head.tables.items() if name not in names},
-        dense={name: value for name, value in head.dense.items() if name not in names},
-        filters={name: lines for name, lines in head.filters.items() if name not in names},
-        tallies={name: tally for name, tally in head.tallies.items() if name not in names},
-    )
 
 
 def _counting(change: FilterDelta) -> FilterDelta:

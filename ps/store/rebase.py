@@ -21,15 +21,15 @@ from ps.store.base_file import BaseWriter
 from ps.store.base_format import row_bytes
 from ps.store.chains import ChainReader, folded
 from ps.store.changes import ChangeSet, entry_bytes, new_index
+from ps.store.left_out import NOTHING, LeftOut
 from ps.store.rows import BUCKETS, buckets_of, first_rows, no_rows, pick
 from ps.store.sections import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ps.arrays import F32, I64, U32, U64
     from ps.block import Block, Cursor, TableDelta
-    from ps.store.base_file import LoadedSection
     from ps.store.location import Location
 
 # Halves of slots used for what is looked up: mostly empty, so that a row that did not change, as most
@@ -73,48 +73,48 @@ def rebase(
     head: Callable[[Sequence[Source]], Block],
     *,
     memory_bytes: int,
-    leave_out: Collection[str] = (),
+    left_out: LeftOut = NOTHING,
     on_section: Callable[[int], None],
 ) -> int:
     """Write the base of `shard` at `at` from parts of chains, in order of their buckets; its bytes.
 
     head: makes the new head once the sources' are known. memory_bytes: for the blocks' changes;
     what is read and written goes by in sections, and one block at a time is in memory besides.
-    leave_out: tables not taken over. on_section: called with the bytes written so far.
+    left_out: what is not taken over. on_section: called with the bytes written so far.
 
     Raises what reading the chains raises, ShapeError where a table changed its shape on the way,
     StoreUnavailableError; then nothing has been written.
     """
     at_once = sum(source.chain.block_bytes() for source in sources) <= memory_bytes
-    shapes = _survey(sources, leave_out, keep_rows=at_once)
+    shapes = _survey(sources, left_out, keep_rows=at_once)
     pieces = list(_plan(sources, shapes))
     with BaseWriter(location, shard, at) as writer:
         written = ""
         for window in [pieces] if at_once else _windows(pieces, shapes, memory_bytes):
             if not at_once:
-                _gather(sources, shapes, window)
+                _gather(sources, shapes, window, left_out)
             for (table, number), group in groupby(window, lambda p: (p.table, p.source)):
                 if table != written:
                     writer.begin_table(table, *shapes[table])
                     written = table
-                _write(writer, sources[number], table, shapes[table], list(group), on_section)
+                _write(
+                    writer, sources[number], table, shapes[table], list(group), left_out, on_section
+                )
         return writer.finish(head(sources))
 
 
-def _survey(sources: Sequence[Source], leave_out: Collection[str], *, keep_rows: bool) -> Shapes:
+def _survey(sources: Sequence[Source], left_out: LeftOut, *, keep_rows: bool) -> Shapes:
     """Read every block once: heads, the shapes of tables, and what changed, with its rows or not."""
     shapes: Shapes = {}
     for source in sources:
         base = source.chain.base
         source.head = None if base is None else base.head
         for name, table in {} if base is None else base.tables.items():
-            if name not in leave_out:
+            if name not in left_out:
                 _note_shape(shapes, name, (table.width, table.state_width))
         for block in source.chain.blocks():
             source.head = folded(source.head, block)
-            for name, rows in block.tables.items():
-                if name in leave_out:
-                    continue
+            for name, rows in left_out.block(block).tables.items():
                 shape = (rows.weights.shape[1], rows.state.shape[1])
                 _note_shape(shapes, name, shape)
                 if name not in source.changes:
@@ -177,7 +177,9 @@ def _windows(pieces: list[_Piece], shapes: Shapes, memory_bytes: int) -> Iterato
         yield window
 
 
-def _gather(sources: Sequence[Source], shapes: Shapes, window: list[_Piece]) -> None:
+def _gather(
+    sources: Sequence[Source], shapes: Shapes, window: list[_Piece], left_out: LeftOut
+) -> None:
     """Read the changes that the pieces of a window need, with their rows."""
     for source in sources:
         source.changes = {}
@@ -191,7 +193,7 @@ def _gather(sources: Sequence[Source], shapes: Shapes, window: list[_Piece]) -> 
             for block in source.chain.blocks() if source.changes else ():
                 for table, changes in source.changes.items():
                     if table in block.tables:
-                        changes.absorb(block.tables[table])
+                        changes.absorb(left_out.rows(table, block.tables[table]))
 
 
 def _write(
@@ -200,6 +202,7 @@ def _write(
     table: str,
     shape: tuple[int, int],
     pieces: list[_Piece],
+    left_out: LeftOut,
     on_section: Callable[[int], None],
 ) -> None:
     """Write consecutive pieces of one table out of one source."""
@@ -212,28 +215,28 @@ def _write(
         here = None
         if loaded is not None and loaded.section.first_bucket == old_first:
             here = loaded
+        old_rows = no_rows(*shape) if here is None else left_out.rows(table, here.rows)
         by_bucket = None
         for piece in group:
-            if piece.is_whole and here is not None and not overlay.changed(piece):
+            is_same = here is not None and old_rows is here.rows and not overlay.changed(piece)
+            if here is not None and is_same and piece.is_whole:
                 writer.copy_section(piece.end_bucket, here)
-            elif here is None:
-                writer.write_section(piece.end_bucket, *overlay.onto(no_rows(*shape), piece))
-            elif piece.is_whole:
-                writer.write_section(piece.end_bucket, *overlay.onto(here.rows, piece))
+            elif here is None or piece.is_whole:
+                writer.write_section(piece.end_bucket, *overlay.onto(old_rows, piece))
             else:
-                by_bucket = by_bucket or _by_bucket(here)
+                by_bucket = by_bucket or _by_bucket(old_rows)
                 order, starts = by_bucket
-                rows = order[starts[piece.first_bucket] : starts[piece.end_bucket]]
-                part = pick(here.rows, rows, rows[:0])
+                places = order[starts[piece.first_bucket] : starts[piece.end_bucket]]
+                part = pick(old_rows, places, places[:0])
                 writer.write_section(piece.end_bucket, *overlay.onto(part, piece))
             on_section(writer.written_bytes)
         if here is not None:
             loaded = next(old, None)
 
 
-def _by_bucket(loaded: LoadedSection) -> tuple[I64, I64]:
-    """Its rows in order of buckets, int64[n], and where each of the buckets begins, int64[1025]."""
-    buckets = buckets_of(loaded.rows.fids)
+def _by_bucket(rows: TableDelta) -> tuple[I64, I64]:
+    """The rows in order of buckets, int64[n], and where each of the buckets begins, int64[1025]."""
+    buckets = buckets_of(rows.fids)
     starts = np.zeros(BUCKETS + 1, dtype=np.int64)
     np.cumsum(np.bincount(buckets, minlength=BUCKETS), out=starts[1:])
     return np.argsort(buckets, kind="stable"), starts

@@ -10,7 +10,7 @@ from ps.errors import SpecError
 from ps.store.chains import ChainReader
 from ps.store.combine import check_aligned, combined_head
 from ps.store.commit import ShardChain
-from ps.store.heads import without
+from ps.store.left_out import LeftOut
 from ps.store.ownership import BucketRange, bucket_ranges
 from ps.store.rebase import Source, rebase
 
@@ -38,8 +38,8 @@ def reshard_bases(
     No shard is built: rows go from section to section, so memory_bytes bounds it as it does
     compaction (ps.store.rebase). at: an epoch and generation that no file of the store has yet, since
     shard 0 of the new shards is another than shard 0 of the old. shards: may be as many as there are,
-    which writes new bases of what is there. leave_out: tables and dense variables left behind, to
-    start afresh. on_progress: called with the bytes written so far, and about how many there will be.
+    which writes new bases of what is there. leave_out: tables, slots (TABLE.SLOT) and dense variables
+    left behind, to start afresh. on_progress: called with the bytes written so far, and about how many there will be.
 
     Raises SpecError where the commit's shards stand at different positions, or have sealed nothing;
     else as compact() does.
@@ -47,12 +47,13 @@ def reshard_bases(
     if shards != len(commit.shards):
         check_aligned(commit)
     chains = [ChainReader(location, chain) for chain in commit.shards]
-    heads = [without(head, leave_out) for head in (c.head() for c in chains) if head is not None]
+    left_out = LeftOut(leave_out)
+    heads = [left_out.block(head) for head in (c.head() for c in chains) if head is not None]
     if len(heads) < len(chains):
         raise SpecError("a shard of this restore point has sealed nothing; use a later one")
     about_bytes = 0 if on_progress is None else sum(chain.size_bytes() for chain in chains)
     writing = _Writing(
-        location, chains, heads, at, memory_bytes, leave_out, on_progress, about_bytes
+        location, chains, heads, at, memory_bytes, left_out, on_progress, about_bytes
     )
     if shards == len(chains):
         places = [chain.chain.positions for chain in chains]
@@ -73,7 +74,7 @@ class _Writing:
     heads: Sequence[Block]
     at: Cursor
     memory_bytes: int
-    leave_out: Collection[str]
+    left_out: LeftOut
     on_progress: Callable[[int, int], None] | None
     about_bytes: int
     written_bytes: int = 0
@@ -102,7 +103,7 @@ class _Writing:
             self.at,
             lambda _: head,
             memory_bytes=self.memory_bytes,
-            leave_out=self.leave_out,
+            left_out=self.left_out,
             on_section=self._tell,
         )
 

@@ -12,7 +12,7 @@ from ps.shard import Shard
 from ps.store.block_file import read_block
 from ps.store.chains import ChainReader, folded
 from ps.store.combine import check_aligned, combined_head
-from ps.store.heads import without
+from ps.store.left_out import LeftOut
 from ps.store.names import base_name, block_name
 from ps.store.ownership import BucketRange, bucket_ranges
 from ps.store.rows import in_buckets
@@ -44,8 +44,9 @@ def restore_shards(
     specs: of the shards wanted, judged compatible with the commit's description; their fingerprint may
     be another than the files'. shards: how many the model has in all; None: as many as specs. Where
     that is as many as the commit has, every shard stands at its chain's cursor, else at the commit's.
-    Tables and dense variables that the commit does not have start afresh, and so do those that it has
-    but `reset` names. on_progress: called with the bytes read so far, and of how many.
+    What the commit does not have starts afresh, and so does what `reset` names of it: tables, slots
+    (TABLE.SLOT) and dense variables. Files written before still have that, so go on from new bases
+    (ps.store.reshard, leave_out) where there is any. on_progress: called with the bytes read so far, and of how many.
 
     damaged: names of files known to be damaged or missing, which are not read again; what is found
     here is added, so that the caller can look for another way (Catalog.chain_without) and try again.
@@ -56,16 +57,17 @@ def restore_shards(
     TableFullError where the specs do not fit after all.
     """
     damaged = set() if damaged is None else damaged
+    left_out = LeftOut(reset)
     count = len(specs) if shards is None else shards
     try:
         _refuse(damaged, commit)
         if count != len(commit.shards):
-            return _Resharding(location, commit, specs, count, reset, on_progress).restore()
+            return _Resharding(location, commit, specs, count, left_out, on_progress).restore()
         chains = {chain.shard: chain for chain in commit.shards}
         readers = [ChainReader(location, chains[spec.shard]) for spec in specs]
         progress = _Progress(readers, on_progress)
         return [
-            _as_it_was(reader, spec, reset, progress)
+            _as_it_was(reader, spec, left_out, progress)
             for reader, spec in zip(readers, specs, strict=True)
         ]
     except (CorruptFileError, FileMissingError, ForeignFileError) as error:
@@ -99,20 +101,20 @@ def _refuse(damaged: set[str], commit: Commit) -> None:
 
 
 def _as_it_was(
-    chain: ChainReader, spec: ShardSpec, reset: Collection[str], progress: _Progress
+    chain: ChainReader, spec: ShardSpec, left_out: LeftOut, progress: _Progress
 ) -> Shard:
     """One shard from its own chain."""
     shard = Shard(spec)
     base = chain.base
     if base is not None:
-        wanted = [name for name in base.tables if name not in reset]
+        wanted = [name for name in base.tables if name not in left_out]
         shard.reserve({name: base.tables[name].rows for name in wanted})
         for loaded in base.sections(tables=wanted):
-            shard.load(loaded.table, loaded.rows, fresh=True)
+            shard.load(loaded.table, left_out.rows(loaded.table, loaded.rows), fresh=True)
             progress.add(loaded.section.size_bytes)
-        shard.adopt(replace(without(base.head, reset), model=spec.model))
+        shard.adopt(replace(left_out.block(base.head), model=spec.model))
     for block, size_bytes in chain.sized_blocks():
-        shard.apply(replace(without(block, reset), model=spec.model))
+        shard.apply(replace(left_out.block(block), model=spec.model))
         progress.add(size_bytes)
     return shard
 
@@ -126,12 +128,12 @@ class _Resharding:
         commit: Commit,
         specs: Sequence[ShardSpec],
         count: int,
-        reset: Collection[str],
+        left_out: LeftOut,
         on_progress: OnProgress | None,
     ) -> None:
         check_aligned(commit)
         self._commit = commit
-        self._reset = reset
+        self._left_out = left_out
         ranges = bucket_ranges(count)
         self._shards = [(Shard(spec), ranges[spec.shard]) for spec in specs]
         self._chains = [
@@ -147,7 +149,7 @@ class _Resharding:
         for chain, old in self._chains:
             head = self._take(chain)
             if head is not None:
-                heads.append((without(head, self._reset), old))
+                heads.append((self._left_out.block(head), old))
         for shard, own in self._shards if heads else ():
             names = {variable.name for variable in shard.spec.dense}
             head = combined_head(
@@ -167,7 +169,7 @@ class _Resharding:
             rows: dict[str, float] = {}
             for chain, _ in self._chains:
                 for name, table in {} if chain.base is None else chain.base.tables.items():
-                    if name not in self._reset:
+                    if name not in self._left_out:
                         rows[name] = rows.get(name, 0.0) + table.rows_between(*own)
             shard.reserve({name: int(n) for name, n in rows.items()})
 
@@ -176,7 +178,7 @@ class _Resharding:
         head = None
         if chain.base is not None:
             head = chain.base.head
-            wanted = [name for name in chain.base.tables if name not in self._reset]
+            wanted = [name for name in chain.base.tables if name not in self._left_out]
             first = min((own.first for _, own in self._shards), default=0)
             end = max((own.end for _, own in self._shards), default=0)
             for loaded in chain.base.sections(first, end, wanted):
@@ -184,13 +186,14 @@ class _Resharding:
                 for shard, own in self._shards:
                     if own.touches(here):
                         is_part = here.first < own.first or here.end > own.end
-                        rows = in_buckets(loaded.rows, *own) if is_part else loaded.rows
+                        rows = self._left_out.rows(loaded.table, loaded.rows)
+                        rows = in_buckets(rows, *own) if is_part else rows
                         shard.load(loaded.table, rows, fresh=True)
                 self._progress.add(loaded.section.size_bytes)
         for block, size_bytes in chain.sized_blocks():
             head = folded(head, block)
-            for name, rows in block.tables.items():
-                for shard, own in self._shards if name not in self._reset else ():
+            for name, rows in self._left_out.block(block).tables.items():
+                for shard, own in self._shards:
                     shard.load(name, in_buckets(rows, *own))
             self._progress.add(size_bytes)
         return head

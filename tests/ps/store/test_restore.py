@@ -306,3 +306,32 @@ def test_the_ranges_of_shards_are_their_maps() -> None:
         for number, (first, end) in enumerate(bucket_ranges(shards)):
             assert (owners[first:end] == number).all()
         assert sum(end - first for first, end in bucket_ranges(shards)) == 1024
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("at_rest", [False, True])
+@pytest.mark.parametrize("with_base", [False, True])
+def test_a_slot_that_is_reset_loses_its_rows_and_no_other_does(
+    count: int, at_rest: bool, with_base: bool
+) -> None:
+    _, location = folder()
+    job = Job(location, 2)
+    job.learn(20)
+    job.seal()
+    if with_base:
+        job.chains = list(compacted(location, job.commit()).shards)
+        job.learn(4)
+        job.seal()
+    commit, reset = job.commit(), {"factors.1", "layer.1"}
+    if at_rest:
+        at = Cursor(90, 9)
+        made, _ = reshard_bases(location, commit, count, at, memory_bytes=PLENTY, leave_out=reset)
+        restored = restore_shards(location, rebased(commit, made), specs(count))
+    else:
+        restored = restore_shards(location, commit, specs(count), reset=reset)
+    expected = held(job.shards)
+    assert any(fid >> 48 for fid in expected["factors"])
+    expected["factors"] = {f: row for f, row in expected["factors"].items() if not f >> 48}
+    assert held(restored) == expected
+    fresh = dense_of(Shard(spec) for spec in specs(count))
+    assert dense_of(restored)["layer.1"] == fresh["layer.1"]
