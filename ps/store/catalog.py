@@ -17,6 +17,8 @@ from ps.store.names import (
     CLAIMS,
     COMMITS,
     SNAPSHOTS,
+    base_name,
+    block_name,
     commit_name,
     cursor_of,
     generation_of,
@@ -25,7 +27,7 @@ from ps.store.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ps.store.commit import Commit, ShardChain
     from ps.store.description import ModelDescription
@@ -73,7 +75,8 @@ class Catalog:
     def survey(self) -> Inventory:
         """What the store holds now."""
         # Commits are listed before what they name: a writer writes in the other order.
-        commits = {i.name: i for i in self.location.list(COMMITS) if cursor_of(i.name) is not None}
+        listed = {i.name: i for i in self.location.list(COMMITS)}
+        commits = {n: i for n, i in listed.items() if n == commit_name(_cursor(n))}
         snapshots = {i.name: i for i in self.location.list(SNAPSHOTS) if snapshot_of(i.name)}
         faults: dict[str, str] = {}
         foreign: set[str] = set()
@@ -83,8 +86,8 @@ class Catalog:
             found[name].at: found[name] for name in (*snapshots, *commits) if name in found
         }
         return Inventory(
-            blocks=self._sizes(BLOCKS),
-            bases=self._sizes(BASES),
+            blocks=self._sizes(BLOCKS, block_name),
+            bases=self._sizes(BASES, base_name),
             commits=by_cursor,
             commit_files={_cursor(name): info for name, info in commits.items()},
             pins={_snapshot(name): found[name].at for name in snapshots if name in found},
@@ -174,7 +177,9 @@ class Catalog:
             commit = self.read(newest_first(known)[0])
         except (NoRestorePointError, CorruptFileError):
             return None
-        there = Inventory(blocks=self._sizes(BLOCKS), bases=self._sizes(BASES))
+        there = Inventory(
+            blocks=self._sizes(BLOCKS, block_name), bases=self._sizes(BASES, base_name)
+        )
         return None if there.missing(commit) else commit
 
     def _claims(self) -> list[int]:
@@ -230,11 +235,13 @@ class Catalog:
         )
         return replace(commit, shards=shards, worker=b"")
 
-    def _sizes(self, folder: str) -> dict[tuple[int, Cursor], int]:
+    def _sizes(
+        self, folder: str, name_of: Callable[[int, Cursor], str]
+    ) -> dict[tuple[int, Cursor], int]:
         found = {}
         for info in self.location.list(folder):
             at, shard = cursor_of(info.name), shard_of(info.name)
-            if at is not None and shard is not None:
+            if at is not None and shard is not None and info.name == name_of(shard, at):
                 found[shard, at] = info.size
         return found
 

@@ -128,6 +128,16 @@ def read_claims(location: Location) -> list[ClaimRecord]:
     return found
 
 
+def check_claim(location: Location, name: str) -> None:
+    """Read one claim's file and verify it; for ps.store.verify.
+
+    Raises CorruptFileError, ForeignFileError, FileMissingError, StoreUnavailableError.
+    """
+    record = _decode(location.read(name), name)
+    if record.generation != generation_of(name):
+        raise CorruptFileError(name, f"holds the claim of generation {record.generation}")
+
+
 def claim_in_force(location: Location, now_us: int) -> ClaimRecord | None:
     """The claim of the process that writes to a store now, as far as can be seen from here.
 

@@ -87,6 +87,26 @@ def cursor_of(name: str) -> Cursor | None:
     return Cursor(int(found[1]), int(found[2])) if found else None
 
 
+def is_store_file(name: str) -> bool:
+    """Whether a file of that name belongs to a store, as far as its name goes."""
+    at, shard, generation, snapshot = (
+        cursor_of(name),
+        shard_of(name),
+        generation_of(name),
+        snapshot_of(name),
+    )
+    expected = {IDENTITY, LOCK}
+    if at is not None:
+        expected.add(commit_name(at))
+        if shard is not None:
+            expected |= {block_name(shard, at), base_name(shard, at)}
+    if generation is not None:
+        expected.add(claim_name(generation))
+    if snapshot is not None:
+        expected.add(snapshot_file(snapshot))
+    return name in expected
+
+
 def is_snapshot_name(name: str) -> bool:
     """Whether a snapshot may be called so: letters, digits, dots, dashes; no path."""
     return _SNAPSHOT_NAME.fullmatch(name) is not None and ".tmp-" not in name
