@@ -8,13 +8,14 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test check format stubs bench clean
+.PHONY: help demo test faults check format stubs bench clean
 
 help:
 	@echo "make demo     a model that learns from a stream and answers over gRPC, in about a minute"
 	@echo "make test     all tests"
+	@echo "make faults   all fault tests: hundreds of kills, thousands of flipped bytes; prints the totals"
 	@echo "make check    lint, format, types, import order, generated stubs"
-	@echo "make bench    the benchmarks: table, train, quality (benchmarks/)"
+	@echo "make bench    the benchmarks: table, train, quality, snapshot (benchmarks/)"
 	@echo "make format   let ruff mend what it can"
 	@echo "make stubs    compile proto/ into the committed stubs"
 	@echo "make clean    remove .venv, caches and runs"
@@ -40,6 +41,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest
 
+faults: $(INSTALLED_DEV)
+	TRILITH_FAULTS=1 $(BIN)/python -m pytest tests/faults
+
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,6 +62,7 @@ bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks.table --json runs/bench/table.json
 	$(BIN)/python -m benchmarks.train --json runs/bench/train.json
 	$(BIN)/python -m benchmarks.quality --json runs/bench/quality.json
+	$(BIN)/python -m benchmarks.snapshot --json runs/bench/snapshot.json
 
 clean:
 	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
