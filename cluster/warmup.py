@@ -51,7 +51,7 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
             rows = base.tables[spec.name]
             replica = TableStore(spec, seed=0)
             replica.upsert(rows.fids, rows.weights, rows.last_seen_s)
-            replica.advance(0)
+            replica.set_clock(0)
             replica.read(rows.fids)
             replica.remove(rows.fids)
         shard.expire(now_s=0, budget_rows=1)

@@ -248,11 +248,18 @@ class Shard:
         """The whole state at the last sealed epoch's number; the current epoch goes on.
 
         Call it right after seal(): rows touched since then are in it too, and come again in
-        the next block.
+        the next block. Rows that are overdue are in it as long as they have not been freed: a reader
+        that is taken back to an earlier event time has them again.
         """
+        return self._export(sealed_us, with_overdue=True)
+
+    def _export(self, sealed_us: int, *, with_overdue: bool) -> Block:
         return replace(
             self._head(sealed_us, base=True),
-            tables={name: self._tables[name].export() for name in sorted(self._tables)},
+            tables={
+                name: self._tables[name].export(with_overdue=with_overdue)
+                for name in sorted(self._tables)
+            },
             dense=self._dense.export(),
             filters=self._filters(AdmissionFilter.export),
         )
@@ -367,7 +374,8 @@ class Shard:
         self._progress.follow(block)
         now_s = self._progress.now_s(block.event_ts_us)
         for table in self._tables.values():
-            table.advance_clock(now_s)
+            # Not advance_clock(): whoever was taken back has a younger event time than before.
+            table.set_clock(now_s)
 
     def promote(
         self, generation: int, *, epoch: int | None = None, follows: Cursor | None = None
@@ -414,7 +422,7 @@ class Shard:
         Two shards with one digest hold the same rows, bit for bit, and learn the same from the same
         pushes (evicting tables apart). Rows that are overdue are not there, whether freed or not.
         """
-        return digest_of(self.export(sealed_us=0))
+        return digest_of(self._export(sealed_us=0, with_overdue=False))
 
 
 def _salt(span: Span) -> int:

@@ -74,10 +74,10 @@ class Part:
                 store.upsert(delta.fids[chunk], delta.weights[chunk], delta.last_seen_s[chunk])
 
     def advance(self, event_ts_us: int) -> None:
-        """Move event time to a block's, once its rows are written: what it saw again stays."""
+        """Set event time to a block's, once its rows are written: what it saw again stays."""
         for store in self._stores.values():
             with self._lock.write():
-                store.advance(event_ts_us // _MICROSECONDS)
+                store.set_clock(event_ts_us // _MICROSECONDS)
 
     def read(self, table: str, fids: U64) -> tuple[F32, int]:
         """Rows of one table: fids uint64[n] -> (float32[n, width], how many were missing)."""

@@ -30,10 +30,10 @@ class RowStore(Protocol):
         """
         ...
 
-    def advance(self, now_s: int) -> None:
-        """Move event time, in seconds: rows whose time to live is over by now read as missing.
+    def set_clock(self, now_s: int) -> None:
+        """Set event time, in seconds, forward or back: rows that are overdue by it read as missing.
 
-        Their memory may be given back at once or later, a little at every call.
+        They stay until removed, and are there again where time goes back.
         """
         ...
 

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from ps.table.spec import TableSpec
 
 _NO_STATE = np.empty(0, dtype=np.float32)
-# Rows looked at for expiry at every step of event time: some microseconds of a reader's patience.
-# The shards' removals do the work; this is for rows that a restored shard no longer knows of.
-_EXPIRY_ROWS = 2_048
 
 
 class TableStore:
@@ -42,9 +39,13 @@ class TableStore:
         """
         self._table.upsert(fids, weights, _NO_STATE, last_seen_s)
 
-    def advance(self, now_s: int) -> None:
-        """Move event time: what is overdue reads as missing, and is given back little by little."""
-        self._table.expire(now_s=now_s, budget_rows=_EXPIRY_ROWS)
+    def set_clock(self, now_s: int) -> None:
+        """Set event time: what is overdue by now reads as missing.
+
+        It is given back when a shard says so, and not before: shards that were taken back to an
+        earlier time may have it still.
+        """
+        self._table.set_clock(now_s)
 
     def remove(self, fids: U64) -> None:
         """Drop the rows of fids uint64[n]."""

@@ -1,4 +1,4 @@
-"""Rows in bulk: out of a table in row order, and into one as they are."""
+"""Rows in bulk: which there are, and others put in as they are."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ps.kernels.index import (
     first_line,
     second_line,
 )
-from ps.kernels.intrinsics import load, lowest_bit, prefetch_line, store
+from ps.kernels.intrinsics import count_bits, load, prefetch_line, store
 from ps.kernels.jit import inlined, kernel
-from ps.kernels.layout import RowLayout, TableArrays
+from ps.kernels.layout import ReadArrays, RowLayout, TableArrays
 from ps.kernels.lookup import GROUP, RING, STAGES, advance, verified_row
 from ps.kernels.policy import SlotPolicies, is_overdue
 from ps.kernels.rows import copy_floats, is_live, take_row, touch
 
-_WORD_BITS = 64
 _ONE = np.uint64(1)
 
 
 @kernel
-def mark_live(t: TableArrays, layout: RowLayout, policies: SlotPolicies, marks: U64) -> Int:
+def mark_live(
+    t: TableArrays, layout: RowLayout, policies: SlotPolicies, clock_s: Int, marks: U64
+) -> Int:
     """Set the bit of every row that holds a key in marks, zeroed uint64[>= rows / 64]; how many.
 
-    Rows that are overdue are left out.
+    Rows that are overdue at clock_s are left out; at 0 none is.
     """
-    clock_s = load(t.counters, CLOCK_S)
     live = 0
     for row in range(t.counters[NEXT_ROW]):
         if is_live(t, layout, row) and not is_overdue(
@@ -47,53 +47,10 @@ def mark_live(t: TableArrays, layout: RowLayout, policies: SlotPolicies, marks: 
 @kernel
 def count_marks(marks: U64, n_words: Int) -> Int:
     """Set bits in the first n_words of marks."""
-    total = 0
+    total = np.int64(0)
     for i in range(n_words):
-        word = load(marks, i)
-        while word != 0:
-            word &= word - _ONE
-            total += 1
+        total += count_bits(load(marks, i))
     return total
-
-
-@kernel
-def gather_marked(
-    t: TableArrays,
-    layout: RowLayout,
-    marks: U64,
-    fids: U64,
-    last_seen_s: U32,
-    weights: F32,
-    state: F32,
-    clear: bool,
-) -> Int:
-    """Copy the marked rows out, in row order; how many. Clears the marks where asked to.
-
-    The arrays have room for all of them: fids uint64[n], last_seen_s uint32[n],
-    weights float32[n * width], state float32[n * state_width].
-    """
-    n_words = (t.counters[NEXT_ROW] + _WORD_BITS - 1) // _WORD_BITS
-    n = np.int64(0)
-    for at in range(n_words):
-        word = load(marks, at)
-        if clear and word != 0:
-            store(marks, at, np.uint64(0))
-        while word != 0:
-            row = at * _WORD_BITS + lowest_bit(np.int64(word))
-            word &= word - _ONE
-            base = row * layout.stride
-            store(fids, n, load(t.keys, row * (layout.stride // 2)))
-            store(last_seen_s, n, load(t.meta, base + layout.last_seen_at))
-            copy_floats(weights, n * layout.width, t.words, base + layout.weights_at, layout.width)
-            copy_floats(
-                state,
-                n * layout.state_width,
-                t.words,
-                base + layout.state_at,
-                layout.state_width,
-            )
-            n += 1
-    return n
 
 
 @inlined
@@ -212,7 +169,7 @@ def mark_changed(
 
 @kernel
 def contains(
-    t: TableArrays,
+    t: ReadArrays,
     layout: RowLayout,
     policies: SlotPolicies,
     fids: U64,
@@ -227,7 +184,7 @@ def contains(
 
 
 @kernel
-def row_of(t: TableArrays, layout: RowLayout, policies: SlotPolicies, fid: np.uint64) -> Int:
+def row_of(t: ReadArrays, layout: RowLayout, policies: SlotPolicies, fid: np.uint64) -> Int:
     """The row number of one fid, or -1 where it has none or is overdue."""
     row = find(t, layout.stride // 2, fid, mix64(fid))
     if row >= 0 and is_overdue(t, layout, policies, row, fid, load(t.counters, CLOCK_S)):

@@ -21,7 +21,7 @@ from ps.arrays import Int
 from ps.kernels.hashing import mix64
 from ps.kernels.intrinsics import load, lowest_bit, match_tags, prefetch_line, store
 from ps.kernels.jit import inlined
-from ps.kernels.layout import TableArrays
+from ps.kernels.layout import HasRows
 
 PLACES = 10  # tags and rows that fit one 64-byte line
 TAGS_PER_LINE = 32  # uint16 from one line to the next
@@ -46,7 +46,9 @@ EVICTED = 13
 STASHED = 14  # rows in the stash
 STASH_AT = 15  # where in rows the stash begins
 CLOCK_S = 16  # event time: the largest this table has seen
-COUNTERS = 17
+PENDING = 17  # rows of the last cut that have not been copied out yet
+CUT_AT = 18  # the word of the cut that gathering looks at next
+COUNTERS = 19
 
 _EMPTY = np.uint16(0)
 _LOW_32 = np.uint64(0xFFFFFFFF)
@@ -107,26 +109,26 @@ def address(bits: Int, low: Int, lines: Int) -> Int:
 
 
 @inlined
-def first_line(mixed: np.uint64, t: TableArrays) -> Int:
+def first_line(mixed: np.uint64, t: HasRows) -> Int:
     """The line a key prefers."""
     return address(first_bits(mixed), load(t.counters, LOW_MASK), load(t.counters, N_LINES))
 
 
 @inlined
-def second_line(mixed: np.uint64, t: TableArrays) -> Int:
+def second_line(mixed: np.uint64, t: HasRows) -> Int:
     """The line a key goes to when its first is full."""
     return address(second_bits(mixed), load(t.counters, LOW_MASK), load(t.counters, N_LINES))
 
 
 @inlined
-def row_at(t: TableArrays, line: Int, place: Int) -> Int:
+def row_at(t: HasRows, line: Int, place: Int) -> Int:
     """The row number at a place of a line."""
     return np.int64(load(t.rows, line * ROWS_PER_LINE + ROWS_AT + place))
 
 
 @inlined
 def _find_in_line(
-    t: TableArrays,
+    t: HasRows,
     key_stride: Int,
     line: Int,
     tag: np.uint16,
@@ -144,7 +146,7 @@ def _find_in_line(
 
 @inlined
 def _find_in_lines(
-    t: TableArrays, key_stride: Int, fid: np.uint64, mixed: np.uint64
+    t: HasRows, key_stride: Int, fid: np.uint64, mixed: np.uint64
 ) -> tuple[Int, Int]:
     """(line, place) of fid in either of its lines; place is -1 where it is in neither."""
     tag = tag_of(mixed)
@@ -157,7 +159,7 @@ def _find_in_lines(
 
 
 @inlined
-def _find_in_stash(t: TableArrays, key_stride: Int, fid: np.uint64) -> Int:
+def _find_in_stash(t: HasRows, key_stride: Int, fid: np.uint64) -> Int:
     """Where in rows the stash holds fid, or -1."""
     at = load(t.counters, STASH_AT)
     for i in range(at, at + load(t.counters, STASHED)):
@@ -168,7 +170,7 @@ def _find_in_stash(t: TableArrays, key_stride: Int, fid: np.uint64) -> Int:
 
 @inlined
 def find(
-    t: TableArrays,
+    t: HasRows,
     key_stride: Int,
     fid: np.uint64,
     mixed: np.uint64,
@@ -183,7 +185,7 @@ def find(
 
 @inlined
 def _put(
-    t: TableArrays,
+    t: HasRows,
     line: Int,
     place: Int,
     tag: np.uint16,
@@ -194,20 +196,20 @@ def _put(
 
 
 @inlined
-def _empty_place(t: TableArrays, line: Int) -> Int:
+def _empty_place(t: HasRows, line: Int) -> Int:
     mask = match_tags(t.tags, line * TAGS_PER_LINE, _EMPTY) & ANY_PLACE
     return lowest_bit(mask) if mask != 0 else np.int64(-1)
 
 
 @inlined
-def _other_line(mixed: np.uint64, line: Int, t: TableArrays) -> Int:
+def _other_line(mixed: np.uint64, line: Int, t: HasRows) -> Int:
     first = first_line(mixed, t)
     return second_line(mixed, t) if first == line else first
 
 
 @inlined
 def _kick(
-    t: TableArrays,
+    t: HasRows,
     key_stride: Int,
     line: Int,
     tag: np.uint16,
@@ -250,7 +252,7 @@ def _kick(
 
 @inlined
 def _split_one_line(
-    t: TableArrays,
+    t: HasRows,
     key_stride: Int,
 ) -> None:
     """Add line n, and give it what line n - 2^L holds and n now should."""
@@ -277,7 +279,7 @@ def _split_one_line(
 
 @inlined
 def insert(
-    t: TableArrays,
+    t: HasRows,
     key_stride: Int,
     mixed: np.uint64,
     row: Int,
@@ -314,7 +316,7 @@ def insert(
 
 @inlined
 def remove(
-    t: TableArrays,
+    t: HasRows,
     key_stride: Int,
     fid: np.uint64,
     mixed: np.uint64,

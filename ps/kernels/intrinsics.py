@@ -139,6 +139,17 @@ def lowest_bit(typingctx: Any, mask: Any) -> Any:
 
 
 @intrinsic
+def count_bits(typingctx: Any, mask: Any) -> Any:
+    """How many bits of a uint64 are set, as int64."""
+    sig = types.int64(types.uint64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return sig, codegen
+
+
+@intrinsic
 def copy_16_floats(typingctx: Any, target: Any, target_at: Any, source: Any, source_at: Any) -> Any:
     """target[target_at:+16] = source[source_at:+16] for contiguous float32: one 64-byte move."""
     sig = types.void(target, types.int64, source, types.int64)

@@ -34,6 +34,16 @@ def _tie_cache_to_folders(dispatcher: Any, fn: Callable[..., Any]) -> None:
     folders = {Path(__file__).parent, Path(inspect.getfile(fn)).parent}
     stamps = tuple(_folder_digest(folder) for folder in sorted(folders))
     cache_file._source_stamp = (cache_file._source_stamp, *stamps)  # noqa: SLF001
+    load_index = cache_file._load_index  # noqa: SLF001
+
+    def load_known_index() -> Any:
+        """What was cached; nothing where it is of an older version, whose types are no more."""
+        try:
+            return load_index()
+        except (AttributeError, ImportError):
+            return {}
+
+    cache_file._load_index = load_known_index  # noqa: SLF001
 
 
 def kernel(fn: _Fn) -> _Fn:
@@ -49,4 +59,10 @@ def kernel(fn: _Fn) -> _Fn:
 def inlined(fn: _Fn) -> _Fn:
     """Like kernel, for functions that only other kernels call: LLVM inlines them, nothing is cached."""
     dispatcher = _njit(forceinline=True)(fn)
+    return cast("_Fn", dispatcher)
+
+
+def seldom(fn: _Fn) -> _Fn:
+    """Like inlined, for what is called seldom: left out of line, so that its caller stays small."""
+    dispatcher = _njit()(fn)
     return cast("_Fn", dispatcher)

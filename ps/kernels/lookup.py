@@ -37,7 +37,7 @@ from ps.kernels.intrinsics import (
     store,
 )
 from ps.kernels.jit import inlined
-from ps.kernels.layout import TableArrays
+from ps.kernels.layout import HasRows
 
 # Fids between two stages: enough misses in flight to fill the second-level cache's queue.
 GROUP = 32
@@ -57,7 +57,7 @@ _WORDS_PER_LINE = 16
 
 
 @inlined
-def _prefetch_rest(t: TableArrays, stride: Int, reach: Int, row: Int) -> None:
+def prefetch_rest(t: HasRows, stride: Int, reach: Int, row: Int) -> None:
     """Ask for the lines of a record after its first."""
     for word in range(_WORDS_PER_LINE, reach, _WORDS_PER_LINE):
         prefetch_line(t.words, row * stride + word)
@@ -67,7 +67,7 @@ def _prefetch_rest(t: TableArrays, stride: Int, reach: Int, row: Int) -> None:
 
 
 @inlined
-def _hash_group(t: TableArrays, fids: U64, begin: Int, end: Int, mixed: U64, found: I64) -> None:
+def _hash_group(t: HasRows, fids: U64, begin: Int, end: Int, mixed: U64, found: I64) -> None:
     """Stage 1. The first loop has nothing but arithmetic in it, so it runs eight fids at a time."""
     at = begin & _WRAP
     low = load(t.counters, LOW_MASK)
@@ -83,7 +83,7 @@ def _hash_group(t: TableArrays, fids: U64, begin: Int, end: Int, mixed: U64, fou
 
 @inlined
 def _match_first_lines(
-    t: TableArrays, stride: Int, reach: Int, begin: Int, end: Int, mixed: U64, found: I64
+    t: HasRows, stride: Int, reach: Int, begin: Int, end: Int, mixed: U64, found: I64
 ) -> None:
     """Stage 2. Which fids are not in their first line no processor can foresee: so, no branches."""
     half = (begin // GROUP) & 1
@@ -97,7 +97,7 @@ def _match_first_lines(
         # Without a match, the place after the last: 4 unused bytes, always 0.
         row = np.int64(load(t.rows, line // 2 + ROWS_AT + lowest_bit(mask | _NO_PLACE)))
         prefetch_either(hit, t.words, row * stride, t.tags, load(found, _SECOND_AT + k))
-        _prefetch_rest(t, stride, reach, row)
+        prefetch_rest(t, stride, reach, row)
         store(found, k, row if hit else np.int64(-1))
         store(found, pending_at + pending, np.int64(k))
         pending += not hit
@@ -106,7 +106,7 @@ def _match_first_lines(
 
 @inlined
 def _match_second_lines(
-    t: TableArrays, stride: Int, reach: Int, begin: Int, mixed: U64, found: I64
+    t: HasRows, stride: Int, reach: Int, begin: Int, mixed: U64, found: I64
 ) -> None:
     """Stage 3, for those that stage 2 left pending."""
     half = (begin // GROUP) & 1
@@ -118,13 +118,13 @@ def _match_second_lines(
         if mask != 0:
             row = np.int64(load(t.rows, line // 2 + ROWS_AT + lowest_bit(mask)))
             prefetch_line(t.words, row * stride)
-            _prefetch_rest(t, stride, reach, row)
+            prefetch_rest(t, stride, reach, row)
             store(found, k, row)
 
 
 @inlined
 def advance(
-    t: TableArrays,
+    t: HasRows,
     stride: Int,
     reach: Int,
     fids: U64,
@@ -149,7 +149,7 @@ def advance(
 
 
 @inlined
-def verified_row(t: TableArrays, key_stride: Int, fids: U64, i: Int, mixed: U64, found: I64) -> Int:
+def verified_row(t: HasRows, key_stride: Int, fids: U64, i: Int, mixed: U64, found: I64) -> Int:
     """The row of fids[i], or -1, after its stages have run. Another key may share line and tag."""
     row: Int = load(found, i & _WRAP)
     # Another key's tag, or perhaps one of the stash.

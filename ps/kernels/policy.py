@@ -9,7 +9,7 @@ import numpy as np
 from ps.arrays import F32, F64, I64, U8, U16, U64, Int
 from ps.kernels.intrinsics import load
 from ps.kernels.jit import inlined
-from ps.kernels.layout import RowLayout, TableArrays
+from ps.kernels.layout import HasRows, RowLayout
 
 # A time to live that is never over; a last_seen_s can be added to it.
 NEVER_S = 1 << 62
@@ -51,7 +51,7 @@ def policy_of(policies: SlotPolicies, fid: np.uint64) -> Int:
 
 @inlined
 def is_overdue(
-    t: TableArrays,
+    t: HasRows,
     layout: RowLayout,
     policies: SlotPolicies,
     row: Int,

@@ -10,7 +10,7 @@ from ps.kernels.index import CLOCK_S
 from ps.kernels.initialize import init_weights
 from ps.kernels.intrinsics import load, store
 from ps.kernels.jit import kernel
-from ps.kernels.layout import RowLayout, TableArrays
+from ps.kernels.layout import ReadArrays, RowLayout
 from ps.kernels.lookup import GROUP, STAGES, advance, verified_row
 from ps.kernels.policy import SlotPolicies, is_overdue
 from ps.kernels.rows import copy_floats
@@ -18,7 +18,7 @@ from ps.kernels.rows import copy_floats
 
 @kernel
 def pull(
-    t: TableArrays,
+    t: ReadArrays,
     layout: RowLayout,
     policies: SlotPolicies,
     fids: U64,

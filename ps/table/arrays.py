@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from ps.block import TableDelta
 from ps.errors import ShapeError
 from ps.kernels import index, lookup
-from ps.kernels.layout import TableArrays
+from ps.kernels.layout import CUT_WIDTH, ReadArrays, RowLayout, TableArrays
 from ps.table.memory import reserve
 
 if TYPE_CHECKING:
@@ -38,7 +39,49 @@ def reserve_arrays(stride: int, capacity_rows: int) -> TableArrays:
         rows=index_memory.view(np.uint32),
         counters=counters,
         touched=reserve(capacity_rows // 8 + 8, huge_pages=False).view(np.uint64),
+        cut=reserve((capacity_rows // 64 + 1) * 8 * CUT_WIDTH, huge_pages=False).view(np.uint64),
+        out_fids=np.empty(0, dtype=np.uint64),
+        out_seen_s=np.empty(0, dtype=np.uint32),
+        out_weights=np.empty(0, dtype=np.float32),
+        out_state=np.empty(0, dtype=np.float32),
     )
+
+
+def for_reading(arrays: TableArrays) -> ReadArrays:
+    """The same memory, without what only writers need."""
+    return ReadArrays(
+        words=arrays.words,
+        meta=arrays.meta,
+        keys=arrays.keys,
+        tags=arrays.tags,
+        rows=arrays.rows,
+        counters=arrays.counters,
+    )
+
+
+def with_room(arrays: TableArrays, rows: int, layout: RowLayout) -> TableArrays:
+    """The same memory, with columns of its own to copy so many rows to."""
+    return arrays._replace(
+        out_fids=np.empty(rows, dtype=np.uint64),
+        out_seen_s=np.empty(rows, dtype=np.uint32),
+        out_weights=np.empty(rows * layout.width, dtype=np.float32),
+        out_state=np.empty(rows * layout.state_width, dtype=np.float32),
+    )
+
+
+def columns(arrays: TableArrays, layout: RowLayout, removed: U64) -> TableDelta:
+    """The rows copied out, as a block holds them; nobody may write them from now on."""
+    rows = arrays.out_fids.size
+    change = TableDelta(
+        fids=arrays.out_fids,
+        last_seen_s=arrays.out_seen_s,
+        weights=arrays.out_weights.reshape(rows, layout.width),
+        state=arrays.out_state.reshape(rows, layout.state_width),
+        removed=removed,
+    )
+    for array in (change.fids, change.last_seen_s, change.weights, change.state, removed):
+        array.setflags(write=False)
+    return change
 
 
 def scratch() -> tuple[U64, I64]:
@@ -60,10 +103,11 @@ def for_kernel(array: A) -> A:
     kernel once more. What is read-only but in order is not copied: the kernel gets the same memory
     under another name, which keeps the array alive.
     """
-    array = cast("A", np.require(array, requirements=("C", "A")))
-    if array.flags.writeable:
-        return array
-    return cast("A", np.asarray(_Lent(array)))
+    if not array.flags.carray:
+        array = cast("A", np.require(array, requirements=("C", "A")))
+        if not array.flags.writeable:
+            return cast("A", np.asarray(_Lent(array)))
+    return array
 
 
 class _Lent:

@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ps.admission import AdmissionFilter
-from ps.block import TableDelta, TableTally
-from ps.errors import ShapeError, TableFullError
-from ps.kernels import delta, expire, index, layout, logistic, pull, push
+from ps.block import TableTally
+from ps.errors import SealInProgressError, ShapeError, TableFullError
+from ps.kernels import cut, delta, expire, index, layout, logistic, pull, push
 from ps.kernels.optimize import FTRL_PROXIMAL, HYPER_WIDTH
 from ps.messages import TableStats
-from ps.table.arrays import as_fids, for_kernel, reserve_arrays, scratch
+from ps.table.arrays import (
+    as_fids,
+    columns,
+    for_kernel,
+    for_reading,
+    reserve_arrays,
+    scratch,
+    with_room,
+)
 from ps.table.policies import slot_policies
 from ps.table.spec import DEFAULT_CAPACITY_ROWS
 
 if TYPE_CHECKING:
     from ps.arrays import F32, U32, U64, Bool, Int
+    from ps.block import TableDelta
     from ps.dense import DenseSpec
     from ps.messages import LogisticExamples, RowGradients
     from ps.table.spec import TableSpec
@@ -66,10 +75,13 @@ class Table:
             spec.width, spec.state_width if with_state else 0, expires=spec.expires
         )
         self._arrays = reserve_arrays(self._layout.stride, self._capacity_rows)
+        self._reading = for_reading(self._arrays)
         self._policies = slot_policies(spec, seed, self.admission)
         settings = self._policies.hyper.reshape(-1, HYPER_WIDTH)
         self._has_one_optimizer = bool((settings == settings[0]).all())
         self._removed: U64 = np.empty(_FIRST_REMOVALS, dtype=np.uint64)
+        # The fids that left in the epoch being sealed; None: none is.
+        self._sealing: U64 | None = None
         self._epoch = np.uint32(1)
 
     def __len__(self) -> int:
@@ -89,7 +101,7 @@ class Table:
         out = np.empty((fids.size, self._layout.width), dtype=np.float32)
         mixed, found = scratch()
         missing = pull.pull(
-            self._arrays, self._layout, self._policies, fids, out.reshape(-1), mixed, found
+            self._reading, self._layout, self._policies, fids, out.reshape(-1), mixed, found
         )
         return out, int(missing)
 
@@ -272,6 +284,13 @@ class Table:
         """Move the table's event time, in seconds; time that runs backwards is ignored."""
         self._arrays.counters[index.CLOCK_S] = max(self.clock_s, min(now_s, _LAST_SECOND))
 
+    def set_clock(self, now_s: int) -> None:
+        """Set the table's event time, also back: for a reader whose writer has gone back.
+
+        Rows that had been overdue are there again, where nobody has given them back.
+        """
+        self._arrays.counters[index.CLOCK_S] = min(max(now_s, 0), _LAST_SECOND)
+
     def _advance(self, now_s: int) -> int:
         """Move table and filter to a push's time; the time it then happens at."""
         self.advance_clock(now_s)
@@ -317,12 +336,12 @@ class Table:
     def _contains(self, fids: U64, clock_s: int) -> Bool:
         fids = as_fids(fids)
         present = np.empty(fids.size, dtype=np.bool_)
-        delta.contains(self._arrays, self._layout, self._policies, fids, clock_s, present)
+        delta.contains(self._reading, self._layout, self._policies, fids, clock_s, present)
         return present
 
     def inspect(self, fid: int) -> Row | None:
         """The row of one fid, copied, or None where it has none or is overdue."""
-        at = delta.row_of(self._arrays, self._layout, self._policies, np.uint64(fid))
+        at = delta.row_of(self._reading, self._layout, self._policies, np.uint64(fid))
         if at < 0:
             return None
         base = at * self._layout.stride
@@ -336,39 +355,71 @@ class Table:
             state=self._arrays.words[state_at : state_at + self._layout.state_width].copy(),
         )
 
-    def seal(self) -> TableDelta:
-        """What changed since the last seal, as new arrays; a new epoch begins."""
+    def begin_seal(self) -> None:
+        """End the epoch: what it changed is to be handed over as it is now. Raises SealInProgressError.
+
+        It takes time by the table's size in bits, not in rows; gather() copies the rows out beside
+        whatever happens to the table meanwhile, and finish_seal() hands them over.
+        """
+        self._refuse_while_sealing()
         used = int(self._arrays.counters[index.NEXT_ROW])
-        count = delta.count_marks(self._arrays.touched, -(-used // 64))
-        sealed = self._gather(self._arrays.touched, int(count), self._drain_removals(), clear=True)
+        count = int(delta.count_marks(self._arrays.touched, -(-used // 64)))
+        self._arrays = with_room(self._arrays, count, self._layout)
+        self._sealing = self._drain_removals()
+        cut.freeze(self._arrays)
         self._epoch += np.uint32(1)
+
+    def _refuse_while_sealing(self) -> None:
+        if self._sealing is not None:
+            raise SealInProgressError(
+                f"table {self.spec.name!r} is being sealed; gather() it to its end and finish_seal()"
+            )
+
+    def gather(self, budget_rows: int) -> bool:
+        """Copy up to budget_rows rows of the epoch being sealed; whether all have been copied."""
+        cut.gather(self._arrays, self._layout, budget_rows)
+        return int(self._arrays.counters[index.PENDING]) == 0
+
+    def finish_seal(self) -> TableDelta:
+        """What the epoch changed, as new arrays, once gather() has said that it has all.
+
+        Raises SealInProgressError where rows are missing, or no epoch is being sealed.
+        """
+        missing = int(self._arrays.counters[index.PENDING])
+        if self._sealing is None or missing > 0:
+            raise SealInProgressError(
+                f"table {self.spec.name!r}: {missing:,} rows are still to be gathered"
+                if missing
+                else f"table {self.spec.name!r} is not being sealed; begin_seal() first"
+            )
+        sealed = columns(self._arrays, self._layout, self._sealing)
+        self._arrays = with_room(self._arrays, 0, self._layout)
+        self._sealing = None
         return sealed
 
-    def export(self) -> TableDelta:
-        """Every row that is not overdue, as new arrays; what was touched stays touched."""
+    def seal(self) -> TableDelta:
+        """What changed since the last seal, as new arrays; a new epoch begins.
+
+        Raises SealInProgressError.
+        """
+        self.begin_seal()
+        self.gather(int(self._arrays.counters[index.PENDING]))
+        return self.finish_seal()
+
+    def export(self, *, with_overdue: bool = False) -> TableDelta:
+        """Every row that is not overdue, as new arrays; what was touched stays touched.
+
+        with_overdue: those too, for a reader that may be taken back with its writer to an earlier
+        time, at which they are there again.
+        An epoch that is being sealed is none of its business: it shows the rows as they are now.
+        """
         used = int(self._arrays.counters[index.NEXT_ROW])
         marks = np.zeros(-(-used // 64), dtype=np.uint64)
-        count = delta.mark_live(self._arrays, self._layout, self._policies, marks)
-        return self._gather(marks, int(count), np.empty(0, dtype=np.uint64), clear=False)
-
-    def _gather(self, marks: U64, count: int, removed: U64, *, clear: bool) -> TableDelta:
-        fids = np.empty(count, dtype=np.uint64)
-        last_seen_s = np.empty(count, dtype=np.uint32)
-        weights = np.empty((count, self._layout.width), dtype=np.float32)
-        state = np.empty((count, self._layout.state_width), dtype=np.float32)
-        delta.gather_marked(
-            self._arrays,
-            self._layout,
-            marks,
-            fids,
-            last_seen_s,
-            weights.reshape(-1),
-            state.reshape(-1),
-            clear,
-        )
-        for array in (fids, last_seen_s, weights, state, removed):
-            array.setflags(write=False)
-        return TableDelta(fids, last_seen_s, weights, state, removed)
+        clock_s = 0 if with_overdue else self.clock_s
+        count = delta.mark_live(self._arrays, self._layout, self._policies, clock_s, marks)
+        arrays = with_room(self._arrays, int(count), self._layout)
+        cut.gather_marked(arrays, self._layout, marks)
+        return columns(arrays, self._layout, np.empty(0, dtype=np.uint64))
 
     def apply(self, change: TableDelta) -> None:
         """Take over what another table sealed or exported: removals, then rows in full.
@@ -390,8 +441,10 @@ class Table:
         """As apply, but nothing counts as changed: for rows whose readers have them already.
 
         fresh: the fids are unique and have no row yet, which is taken on trust and is faster.
-        Raises ShapeError, and then nothing has changed; TableFullError, and then no row was written.
+        Raises SealInProgressError and ShapeError, and then nothing has changed; TableFullError, and
+        then no row was written.
         """
+        self._refuse_while_sealing()
         self.check_change(change)
         counters = self._arrays.counters
         listed = int(counters[index.REMOVED])
@@ -431,7 +484,11 @@ class Table:
         delta.mark_changed(self._arrays, self._layout, fids, self._epoch, room)
 
     def forget_changes(self) -> None:
-        """Begin an epoch in which nothing has changed yet, and hand over nothing of the last."""
+        """Begin an epoch in which nothing has changed yet, and hand over nothing of the last.
+
+        Raises SealInProgressError.
+        """
+        self._refuse_while_sealing()
         self._drain_removals()
         used = int(self._arrays.counters[index.NEXT_ROW])
         self._arrays.touched[: -(-used // 64)] = 0
@@ -524,8 +581,8 @@ class Table:
 
     @property
     def allocated_bytes(self) -> int:
-        """Bytes in use by rows ever used, index lines, the touched map and the admission filter."""
+        """Bytes in use by rows ever used, index lines, maps of changes and the admission filter."""
         used = int(self._arrays.counters[index.NEXT_ROW])
         lines = int(self._arrays.counters[index.N_LINES])
         rows_bytes = used * self._layout.stride * _WORD_BYTES
-        return rows_bytes + lines * _LINE_BYTES + used // 8 + self.admission.allocated_bytes
+        return rows_bytes + lines * _LINE_BYTES + used // 2 + self.admission.allocated_bytes

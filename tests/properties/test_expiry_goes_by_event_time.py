@@ -203,3 +203,19 @@ def test_a_push_may_cost_every_fid_one_expiry_and_one_eviction() -> None:
     assert tally.rows_expired == 2_000
     assert tally.rows_evicted == 3_000
     assert len(change.removed) == 5_000
+
+
+def test_what_was_overdue_is_there_again_when_time_goes_back() -> None:
+    """As after a rollback, in the table itself and in one that began with its export."""
+    table, reader = make(3, AdaGrad()), make(3, AdaGrad())
+    table.push(gradients(fids_of([5], slot=1), 1.0, 3), now_s=10)
+    was = image(table.export())
+    table.advance_clock(100)
+    assert image(table.export()) == []
+    assert image(table.export(with_overdue=True)) == was
+    reader.load(table.export(with_overdue=True), fresh=True)
+    for one in (table, reader):
+        one.set_clock(15)
+        assert image(one.export()) == was
+        one.set_clock(16)
+        assert image(one.export()) == []

@@ -34,7 +34,7 @@ class DictStore:
         for fid, row in zip(fids.tolist(), weights, strict=True):
             self.rows[fid] = row.copy()
 
-    def advance(self, now_s: int) -> None:
+    def set_clock(self, now_s: int) -> None:
         self.now_s = now_s
 
     def remove(self, fids: U64) -> None:

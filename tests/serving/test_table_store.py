@@ -8,7 +8,7 @@ from ps.block import TableDelta
 from ps.initializers import Initializer
 from ps.optimizers import Sgd
 from ps.table import SlotPolicy, TableSpec
-from serving.part import CHUNK_ROWS, Part
+from serving.part import Part
 from serving.table_store import TableStore
 
 SPEC = TableSpec(
@@ -42,10 +42,15 @@ def test_a_row_is_served_until_its_time_to_live_is_over() -> None:
     assert missing == 3
 
 
-def test_the_memory_of_overdue_rows_comes_back_without_removals() -> None:
+def test_rows_are_there_again_when_the_shards_are_taken_back() -> None:
+    """Nothing of theirs may have been given back before they said so."""
     part = Part({"rows": lambda: TableStore(SPEC, seed=3)})
-    count = 2 * CHUNK_ROWS
-    part.write("rows", rows(count, 100))
-    for _ in range(8):
-        part.advance(200_000_000)
-    assert part.rows() == 0
+    every = np.arange(500, dtype=np.uint64)
+    part.write("rows", rows(500, 100))
+    for event_ts_us in (200_000_000, 300_000_000):
+        part.advance(event_ts_us)
+        assert part.read("rows", every)[1] == 500
+    part.advance(105_000_000)
+    weights, missing = part.read("rows", every)
+    assert (weights == 7).all()
+    assert missing == 0
