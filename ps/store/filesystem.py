@@ -82,12 +82,14 @@ class BoundedFilesystem:
         try:
             return outcome.result(timeout=deadline_s)
         except FileNotFoundError as error:
-            raise FileMissingError(self.url, name) from error
+            if what == "read":
+                raise FileMissingError(self.url, name) from error
+            raise self._unavailable(name, what, error) from error
         except FutureTimeoutError as error:
             if outcome.done():
                 raise self._unavailable(name, what, error) from error
             raise StoreUnavailableError(
-                f"{self.url}/{name} could not be {what} within {deadline_s:g} s; check that the "
+                f"{self.url}/{name} could not be {what} within {deadline_s:.3g} s; check that the "
                 "store can be reached"
             ) from error
         except PermissionError as error:

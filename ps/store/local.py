@@ -201,9 +201,9 @@ class LocalLocation(Location):
             if cause is None:
                 raise
             raise cause from None
-        except FileNotFoundError as error:
-            raise FileMissingError(self.url, name) from error
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and what == "read":
+                raise FileMissingError(self.url, name) from error
             raise _unavailable(self.full_name(name), what, error) from error
 
 
