@@ -108,13 +108,13 @@ class Shard:
         """
         if self._is_repeat(push.span, push.generation):
             return PushReceipt(applied=False)
+        now_s = self._progress.now_s(push.event_ts_us)
         for name, gradients in push.rows.items():
             table = self.table(name)
-            table.check(gradients)
+            table.check(gradients, now_s=now_s)
             check_gradient(f"table {name!r}", gradients.grads)
         self._dense.check(push.dense)
 
-        now_s = self._progress.now_s(push.event_ts_us)
         salt = _salt(push.span)
         created = refused = 0
         for name in sorted(push.rows):
@@ -140,7 +140,8 @@ class Shard:
             )
         if self._is_repeat(examples.span, examples.generation):
             return None
-        table.check_examples(examples)
+        now_s = self._progress.now_s(examples.event_ts_us)
+        table.check_examples(examples, now_s=now_s)
         check_gradient("dense inputs", examples.inputs)
         check_gradient("labels", examples.labels)
         if examples.values is not None:
@@ -154,7 +155,7 @@ class Shard:
         probabilities = table.learn_logistic(
             examples,
             variable,
-            now_s=self._progress.now_s(examples.event_ts_us),
+            now_s=now_s,
             salt=_salt(examples.span),
         )
         self.advance(
@@ -223,8 +224,9 @@ class Shard:
             after=progress.follows,
             dense=self._dense.seal(),
             filters=self._filters(AdmissionFilter.delta),
-            tables={name: self._tables[name].seal() for name in sorted(self._tables)},
         )
+        for table in self._tables.values():
+            table.begin_seal()
         progress.follows = progress.ingest_us = None
 
     def gather(self, budget_rows: int) -> Block | None:
@@ -236,8 +238,14 @@ class Shard:
             raise SealInProgressError(
                 f"shard {self.spec.shard}: no epoch is being sealed; call begin_seal() first"
             )
+        tables = sorted(self._tables.items())
+        for _, table in tables:
+            pending_rows = table.pending_rows
+            if not table.gather(budget_rows):
+                return None
+            budget_rows -= pending_rows
         block, self._sealing = self._sealing, None
-        return block
+        return replace(block, tables={name: table.finish_seal() for name, table in tables})
 
     @property
     def is_sealing(self) -> bool:

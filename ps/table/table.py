@@ -378,14 +378,19 @@ class Table:
     def gather(self, budget_rows: int) -> bool:
         """Copy up to budget_rows rows of the epoch being sealed; whether all have been copied."""
         cut.gather(self._arrays, self._layout, budget_rows)
-        return int(self._arrays.counters[index.PENDING]) == 0
+        return self.pending_rows == 0
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows of the epoch being sealed that are still to be gathered."""
+        return int(self._arrays.counters[index.PENDING])
 
     def finish_seal(self) -> TableDelta:
         """What the epoch changed, as new arrays, once gather() has said that it has all.
 
         Raises SealInProgressError where rows are missing, or no epoch is being sealed.
         """
-        missing = int(self._arrays.counters[index.PENDING])
+        missing = self.pending_rows
         if self._sealing is None or missing > 0:
             raise SealInProgressError(
                 f"table {self.spec.name!r}: {missing:,} rows are still to be gathered"
@@ -403,7 +408,7 @@ class Table:
         Raises SealInProgressError.
         """
         self.begin_seal()
-        self.gather(int(self._arrays.counters[index.PENDING]))
+        self.gather(self.pending_rows)
         return self.finish_seal()
 
     def export(self, *, with_overdue: bool = False) -> TableDelta:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ps.codec import encode_block
 from ps.dense import DenseSpec, DenseStore
 from ps.errors import SealInProgressError
 from ps.initializers import Initializer
@@ -17,6 +18,7 @@ from ps.optimizers import AdaGrad, FtrlProximal
 from ps.stream import Span
 from ps.table import SlotPolicy, Table, TableSpec
 from tests.ps.fids import fids_of, gradients
+from tests.ps.shards import make, make_push
 
 if TYPE_CHECKING:
     from ps.block import TableDelta
@@ -209,3 +211,27 @@ def test_five_million_rows_between_two_cuts_are_all_handed_over() -> None:
     later = table.seal()
     assert len(later.fids) == n // 2
     assert (later.last_seen_s == 2).all()
+
+
+@given(seed=st.integers(0, 1_000), budget_rows=st.integers(1, 200))
+@settings(max_examples=25, deadline=None)
+def test_a_shards_block_is_of_the_cut_whatever_it_learns_meanwhile(
+    seed: int, budget_rows: int
+) -> None:
+    by_and_by, at_once = make(), make()
+    for epoch in range(4):
+        pushes = [make_push(seed, 3 * epoch + i, 3 * epoch + i + 1) for i in range(3)]
+        for shard in (by_and_by, at_once):
+            shard.push(pushes[0])
+        by_and_by.begin_seal(sealed_us=epoch)
+        with pytest.raises(SealInProgressError):
+            by_and_by.begin_seal(sealed_us=epoch)
+        expected = at_once.seal(sealed_us=epoch)
+        found = by_and_by.gather(budget_rows)
+        for push in pushes[1:]:
+            assert by_and_by.push(push) == at_once.push(push)
+            found = found or by_and_by.gather(budget_rows)
+        while found is None:
+            found = by_and_by.gather(budget_rows)
+        assert encode_block(found) == encode_block(expected)
+        assert by_and_by.digest() == at_once.digest()
