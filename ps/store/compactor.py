@@ -29,9 +29,9 @@ def compact(
     for the blocks' changes (ps.store.rebase). on_progress: called with the bytes written so far, and
     about how many there will be.
 
-    Raises CorruptFileError, ForeignFileError, ForeignBlockError, FileMissingError, BlockGapError where
-    the chain cannot be read, ShapeError where one of its tables changed its shape, SpecError where it
-    is empty, StoreUnavailableError; then nothing has been written.
+    Raises CorruptFileError, ForeignFileError, FileMissingError where the chain cannot be read,
+    ShapeError where one of its tables changed its shape, SpecError where it is empty,
+    StoreUnavailableError; then nothing has been written.
     """
     if not chain.blocks:
         if chain.base is None:

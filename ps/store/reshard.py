@@ -46,7 +46,8 @@ def reshard_bases(
     """
     if shards != len(commit.shards):
         check_aligned(commit)
-    chains = [ChainReader(location, chain) for chain in commit.shards]
+    models = {commit.at.generation: commit.model}
+    chains = [ChainReader(location, chain, models) for chain in commit.shards]
     left_out = LeftOut(leave_out)
     heads = [left_out.block(head) for head in (c.head() for c in chains) if head is not None]
     if len(heads) < len(chains):

@@ -64,7 +64,8 @@ def restore_shards(
         if count != len(commit.shards):
             return _Resharding(location, commit, specs, count, left_out, on_progress).restore()
         chains = {chain.shard: chain for chain in commit.shards}
-        readers = [ChainReader(location, chains[spec.shard]) for spec in specs]
+        models = {commit.at.generation: commit.model}
+        readers = [ChainReader(location, chains[spec.shard], models) for spec in specs]
         progress = _Progress(readers, on_progress)
         return [
             _as_it_was(reader, spec, left_out, progress)
@@ -136,8 +137,9 @@ class _Resharding:
         self._left_out = left_out
         ranges = bucket_ranges(count)
         self._shards = [(Shard(spec), ranges[spec.shard]) for spec in specs]
+        models = {commit.at.generation: commit.model}
         self._chains = [
-            (ChainReader(location, chain), old)
+            (ChainReader(location, chain, models), old)
             for chain, old in zip(commit.shards, bucket_ranges(len(commit.shards)), strict=True)
         ]
         self._progress = _Progress([chain for chain, _ in self._chains], on_progress)

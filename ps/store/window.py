@@ -29,8 +29,10 @@ class PointReader:
     def __init__(self, location: Location, commit: Commit) -> None:
         ranges = bucket_ranges(len(commit.shards))
         chains = sorted(commit.shards, key=lambda chain: chain.shard)
+        models = {commit.at.generation: commit.model}
         self.chains = [
-            (ChainReader(location, chain), own) for chain, own in zip(chains, ranges, strict=True)
+            (ChainReader(location, chain, models), own)
+            for chain, own in zip(chains, ranges, strict=True)
         ]
         self._heads: dict[int, Block | None] = {}
 

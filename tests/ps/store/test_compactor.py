@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ps.block import Cursor
-from ps.errors import BlockGapError, CorruptFileError, ShapeError, SpecError
+from ps.errors import CorruptFileError, ShapeError, SpecError
 from ps.store import sections
 from ps.store.base_file import BaseReader
 from ps.store.block_file import write_block
@@ -164,7 +164,7 @@ def test_one_bucket_may_hold_more_than_a_section(monkeypatch: pytest.MonkeyPatch
 
 def test_a_damaged_or_broken_chain_leaves_no_base() -> None:
     files, location = folder()
-    blocks = random_chain(3, 4)
+    blocks = random_chain(5, 4)
     for block in blocks:
         write_block(location, block)
     compact(location, chain_of(None, blocks[:2]), memory_bytes=PLENTY)
@@ -182,8 +182,14 @@ def test_a_damaged_or_broken_chain_leaves_no_base() -> None:
         chain_of(None, blocks[1:]),
         chain_of(None, [blocks[0], blocks[2]]),
     ):
-        with pytest.raises(BlockGapError):
+        with pytest.raises(CorruptFileError, match="follows"):
             compact(location, chain, memory_bytes=PLENTY)
+    assert files.files == before
+    write_block(location, replace(blocks[3], model="another"))
+    before = dict(files.files)
+    assert blocks[2].generation == blocks[3].generation
+    with pytest.raises(CorruptFileError, match="model another"):
+        compact(location, chain_of(blocks[1].cursor, blocks[2:]), memory_bytes=PLENTY)
     assert files.files == before
 
 

@@ -18,7 +18,7 @@ from ps.optimizers import AdaGrad
 from ps.shard import Shard
 from ps.store import sections
 from ps.store.base_file import write_base
-from ps.store.block_file import read_block
+from ps.store.block_file import read_block, write_block
 from ps.store.commit import ShardChain
 from ps.store.compactor import compact
 from ps.store.names import base_name, block_name
@@ -335,3 +335,18 @@ def test_a_slot_that_is_reset_loses_its_rows_and_no_other_does(
     assert held(restored) == expected
     fresh = dense_of(Shard(spec) for spec in specs(count))
     assert dense_of(restored)["layer.1"] == fresh["layer.1"]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_block_of_another_model_under_the_right_name_is_found(count: int) -> None:
+    _, location = folder()
+    job = Job(location, 2)
+    job.learn(2)
+    job.seal()
+    for shard, chain in enumerate(job.chains):
+        write_block(location, replace(read_block(location, shard, chain.cursor), model="other"))
+    # All of one kind among themselves: the commit knows better.
+    with pytest.raises(CorruptFileError, match="model other"):
+        restore_shards(location, job.commit(), specs(count))
+    restored = restore_shards(location, replace(job.commit(), model="other"), specs(count))
+    assert_same_model(restored, job.shards)
