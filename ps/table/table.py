@@ -9,7 +9,7 @@ import numpy as np
 
 from ps.admission import AdmissionFilter
 from ps.block import TableTally
-from ps.errors import SealInProgressError, ShapeError, TableFullError
+from ps.errors import SealInProgressError, TableFullError
 from ps.kernels import cut, delta, expire, index, layout, logistic, pull, push
 from ps.kernels.optimize import FTRL_PROXIMAL, HYPER_WIDTH
 from ps.messages import TableStats
@@ -22,6 +22,7 @@ from ps.table.arrays import (
     scratch,
     with_room,
 )
+from ps.table.checks import check_examples, check_gradients, check_rows
 from ps.table.policies import slot_policies
 from ps.table.spec import DEFAULT_CAPACITY_ROWS
 
@@ -110,17 +111,7 @@ class Table:
 
         Near capacity the check counts every fid without a row as one that needs one.
         """
-        n = gradients.fids.size
-        if gradients.fids.dtype != np.uint64 or gradients.fids.ndim != 1:
-            raise ShapeError(f"table {self.spec.name!r}: fids must be uint64[n]")
-        if gradients.grads.shape != (n, self.spec.width) or gradients.grads.dtype != np.float32:
-            raise ShapeError(
-                f"table {self.spec.name!r}: gradients for {n} fids must be "
-                f"float32[{n}, {self.spec.width}], not "
-                f"{gradients.grads.dtype}{list(gradients.grads.shape)}"
-            )
-        if gradients.counts.shape != (n,) or gradients.counts.dtype != np.uint32:
-            raise ShapeError(f"table {self.spec.name!r}: counts must be uint32[{n}]")
+        check_gradients(self.spec, gradients)
         self.check_room(gradients.fids, now_s=now_s)
 
     def check_room(self, fids: U64, *, now_s: int = 0) -> None:
@@ -157,22 +148,8 @@ class Table:
 
     def check_examples(self, examples: LogisticExamples, *, now_s: int = 0) -> None:
         """Refuse examples that could not be learned from at now_s: ShapeError, TableFullError."""
-        fids, offsets, labels = as_fids(examples.fids), examples.offsets, examples.labels
-        name = self.spec.name
-        if offsets.shape != (labels.size + 1,) or offsets.dtype != np.int64:
-            raise ShapeError(f"table {name!r}: offsets of examples must be int64[labels + 1]")
-        if offsets[0] != 0 or offsets[-1] != fids.size or (np.diff(offsets) < 0).any():
-            raise ShapeError(
-                f"table {name!r}: offsets of examples must rise from 0 to the {fids.size} fids"
-            )
-        if labels.ndim != 1 or labels.dtype != np.float32:
-            raise ShapeError(f"table {name!r}: labels must be float32[n]")
-        values = examples.values
-        if values is not None and (values.shape != fids.shape or values.dtype != np.float32):
-            raise ShapeError(f"table {name!r}: values must be float32[{fids.size}]")
-        if examples.inputs.shape[:1] != labels.shape or examples.inputs.dtype != np.float32:
-            raise ShapeError(f"table {name!r}: inputs must be float32[{labels.size}, k]")
-        self.check_room(fids, now_s=now_s)
+        check_examples(self.spec, examples)
+        self.check_room(examples.fids, now_s=now_s)
 
     def push(self, gradients: RowGradients, *, now_s: int, salt: int = 0) -> tuple[int, int]:
         """One optimizer step for each unique fid; makes the rows that are now admitted.
@@ -440,7 +417,9 @@ class Table:
         """Refuse a change that this table could not take over: ShapeError."""
         as_fids(change.removed)
         state = change.state if self._with_state else np.empty((change.fids.size, 0), np.float32)
-        self._check_rows(change.fids, change.weights, state, change.last_seen_s)
+        check_rows(
+            self.spec.name, self._layout, change.fids, change.weights, state, change.last_seen_s
+        )
 
     def load(self, change: TableDelta, *, fresh: bool = False) -> None:
         """As apply, but nothing counts as changed: for rows whose readers have them already.
@@ -517,20 +496,6 @@ class Table:
         counters[index.EVICTED] = tally.rows_evicted
         counters[index.REFUSED] = tally.occurrences_refused
 
-    def _check_rows(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
-        n = as_fids(fids).size
-        for what, array, width in (
-            ("weights", weights, self._layout.width),
-            ("state", state, self._layout.state_width),
-        ):
-            if array.shape != (n, width) or array.dtype != np.float32:
-                raise ShapeError(
-                    f"table {self.spec.name!r}: {what} of {n} rows must be float32[{n}, {width}], "
-                    f"not {array.dtype}{list(array.shape)}; was its width or optimizer changed?"
-                )
-        if last_seen_s.shape != (n,) or last_seen_s.dtype != np.uint32:
-            raise ShapeError(f"table {self.spec.name!r}: last_seen_s must be uint32[{n}]")
-
     def upsert(self, fids: U64, weights: F32, state: F32, last_seen_s: U32) -> None:
         """Write whole rows: weights float32[n, width], state float32[n, state_width].
 
@@ -542,7 +507,7 @@ class Table:
     def _write(self, fids: U64, weights: F32, state: F32, last_seen_s: U32, *, mark: bool) -> None:
         if state.size == 0 and self._layout.state_width == 0:
             state = state.reshape(fids.size, 0)
-        self._check_rows(fids, weights, state, last_seen_s)
+        check_rows(self.spec.name, self._layout, fids, weights, state, last_seen_s)
         fids = as_fids(fids)
         self._make_room(fids)
         mixed, found = scratch()
