@@ -43,7 +43,7 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 # What is only looked at, and what waits for the store or for a moment between two batches.
-QUICK_S = 10.0
+QUICK_S = 20.0
 LONG_S = 600.0
 
 # As many rows as the service gives at once, of the widest tables.
@@ -68,7 +68,7 @@ class AdminClient:
         """target: host:port. tls_ca: PEM of who signed the job's certificate.
 
         Beyond loopback TLS is always used, with the usual authorities where no other is given, so
-        that a token never travels in the clear. timeout_s: for every call; None: 10 s for what is
+        that a token never travels in the clear. timeout_s: for every call; None: 20 s for what is
         only looked at, 10 minutes for what changes something.
         """
         self.target = target
