@@ -1,0 +1,388 @@
+"""What an operator does to a run: rollback, resharding, failover, pauses, snapshots."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cluster.local import GoOnFrom
+from ps.admission import AdmitAfter
+from ps.errors import (
+    ForeignBlockError,
+    JobBusyError,
+    NoRestorePointError,
+    NoStoreError,
+    SpecError,
+)
+from tests.cluster.operator import Operated
+from tests.e2e.plans import TABLE, Job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cluster.local import LocalRun
+    from ps.admin.target import RestorePoint, RollbackReport
+
+BAD = {"synthetic-0": ((700, 1_100),), "synthetic-1": ((900, 901),)}
+JOBS = {
+    "counting": Job("counting", shards=2),
+    "logistic by example": Job(grain="example"),
+    "fm, expiring": Job("fm", shards=2, ttl_s=5),
+    "fm, rare fids": Job("fm", admission=AdmitAfter(2)),
+    "deepfm, four shards": Job("deepfm", shards=4),
+    "deepfm, two passes": Job("deepfm", passes=2, records=3_000),
+}
+
+
+def save(run: LocalRun) -> None:
+    """Have all that is sealed in the store."""
+    store = run._durability
+    assert store is not None
+    run._control.call("saving", store.save_now, deadline_s=30.0)
+
+
+def before_it_got_bad(run: LocalRun) -> int:
+    """The newest restore point in front of everything that is to be left out."""
+    save(run)
+    good = [
+        point.epoch
+        for point in run.target.restore_points()
+        if all(point.positions.get(name, 0) <= BAD[name][0][0] for name in BAD)
+    ]
+    return good[-1]
+
+
+def roll_back(run: LocalRun) -> RollbackReport:
+    return run.target.rollback(before_it_got_bad(run), dict(BAD), dry_run=False)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_rollback_equals_a_run_that_never_saw_the_range(name: str, tmp_path: Path) -> None:
+    job = replace(JOBS[name], store=tmp_path / "store")
+    clean = Operated(replace(job, store=None), skips=dict(BAD)).to_the_end()
+    run = Operated(job, {11: roll_back}, serve=True)
+    found = run.to_the_end()
+    assert not run.errors, run.errors
+    report = run.answers[11]
+    assert found == clean
+    assert report.to_epoch < report.from_epoch < report.epoch
+    assert report.generation == 2
+    assert report.rows_changed > 0
+    assert report.skips == BAD
+    assert run.run.target.status().skips == BAD
+    # The range stays out, and so does everything after it.
+    again = Operated(job).to_the_end()
+    assert again == clean
+
+
+def test_a_replica_that_was_ahead_follows_a_rollback(tmp_path: Path) -> None:
+    job = Job("fm", shards=2, ttl_s=20, store=tmp_path / "store")
+
+    def catch_up(run: LocalRun) -> None:
+        def do() -> None:
+            [serving] = run._publishing.serving
+            serving.follower.catch_up()
+
+        run._control.call("catching up", do, deadline_s=30.0)
+
+    run = Operated(job, {3: catch_up, 10: catch_up, 11: roll_back}, serve=True, stop_at=16)
+    with run.run:
+        run.run.run(run._stop)
+        [serving] = run.run._publishing.serving
+        bases = serving.follower.status().bases_read
+        serving.follower.catch_up()
+        assert serving.follower.status().bases_read == bases
+        for shard in run.run._learning.shards:
+            rows = shard.table(TABLE).export()
+            found = serving.replica.read({TABLE: rows.fids.copy()})
+            assert found.rows[TABLE].tobytes() == rows.weights.tobytes()
+            assert found.unknown == {TABLE: 0}
+        assert serving.replica.status().rows == run.run.progress().rows
+    assert not run.errors
+
+
+def test_a_rollback_can_be_taken_back(tmp_path: Path) -> None:
+    job = Job("fm", shards=2, store=tmp_path / "store")
+    whole = Operated(replace(job, store=None)).to_the_end()
+    run = Operated(
+        job,
+        {
+            9: lambda run: run.target.rollback(4, {}, dry_run=False),
+            12: lambda run: run.target.rollback(run_report(run).from_epoch, {}, dry_run=False),
+        },
+    )
+
+    def run_report(_: LocalRun) -> RollbackReport:
+        report: RollbackReport = run.answers[9]
+        return report
+
+    assert run.to_the_end() == whole
+
+
+def test_a_dry_run_says_what_a_rollback_would_do(tmp_path: Path) -> None:
+    job = Job("fm", store=tmp_path / "store")
+
+    def dry_run(run: LocalRun) -> RollbackReport:
+        save(run)
+        return run.target.rollback(4, dict(BAD), dry_run=True)
+
+    dry = Operated(job, {9: dry_run})
+    whole = Operated(replace(job, store=None)).to_the_end()
+    assert dry.to_the_end() == whole
+    assert not dry.errors, dry.errors
+    report = dry.answers[9]
+    assert report.dry_run
+    assert report.to_epoch == 4
+    assert report.rows_changed > 0
+    assert report.generation == 2
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (4, 2)])
+def test_resharding_changes_nothing_of_what_is_learned(
+    before: int, after: int, tmp_path: Path
+) -> None:
+    job = Job("fm", shards=before, ttl_s=5, store=tmp_path / "store", standbys=1)
+    whole = Operated(replace(job, store=None, shards=after, standbys=0)).to_the_end()
+    run = Operated(job, {7: lambda run: run.target.reshard(after, dry_run=False)}, serve=True)
+    found = run.to_the_end()
+    report = run.answers[7]
+    assert (report.shards_before, report.shards_after) == (before, after)
+    assert report.rows > 0
+    assert len(run.run._learning.shards) == after
+    assert found["metrics"]["total"].keys() == whole["metrics"]["total"].keys()
+    assert found["examples"] == whole["examples"]
+    [serving] = run.run._publishing.serving
+    assert serving.replica.shards == after
+    # It goes on from there, on as many shards.
+    again = Operated(replace(job, shards=after)).to_the_end()
+    assert again["digest"] == found["digest"]
+
+
+def test_resharding_keeps_exact_counts(tmp_path: Path) -> None:
+    job = Job("counting", store=tmp_path / "store")
+    whole = Operated(replace(job, store=None, shards=3)).to_the_end()
+    run = Operated(job, {7: lambda run: run.target.reshard(3, dry_run=False)}, serve=True)
+    assert run.to_the_end() == {**whole, "rows": whole["rows"]}
+
+
+def test_a_failover_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    job = Job("counting", shards=3, sync_interval_s=0.1)
+    whole = Operated(job).to_the_end()
+    with_standby = Operated(
+        replace(job, standbys=1),
+        {8: lambda run: run.target.failover(1), 15: lambda run: run.target.failover(0)},
+    )
+    assert with_standby.to_the_end() == whole
+    assert [with_standby.answers[at].source for at in (8, 15)] == ["standby", "standby"]
+    assert [with_standby.answers[at].generation for at in (8, 15)] == [1, 2]
+    from_store = Operated(
+        replace(job, store=tmp_path / "store", commit_every_s=0.1),
+        {8: lambda run: run.target.failover(1), 15: lambda run: run.target.failover(0)},
+    )
+    assert from_store.to_the_end() == whole
+    assert [from_store.answers[at].source for at in (8, 15)] == ["store", "store"]
+    neither = Operated(job, {8: lambda run: run.target.failover(1)})
+    assert neither.to_the_end() == whole
+    assert isinstance(neither.errors[8], NoStoreError)
+
+
+def test_what_a_replaced_shard_still_seals_is_refused() -> None:
+    job = Job("counting", shards=2, standbys=1)
+    old = []
+
+    def fail_over(run: LocalRun) -> None:
+        old.append(run._learning.shards[1])
+        run.target.failover(1)
+
+    run = Operated(job, {8: fail_over})
+    run.to_the_end()
+    assert run.run._learning.shards[1] is not old[0]
+    with pytest.raises(ForeignBlockError, match="has been replaced"):
+        run.run._publishing.log.append(old[0].seal(5))
+
+
+@pytest.mark.parametrize("what", ["training", "publishing"])
+def test_pausing_changes_nothing_of_what_is_learned(what: str, tmp_path: Path) -> None:
+    job = Job("fm", shards=2, store=tmp_path / "store")
+    whole = Operated(replace(job, store=None)).to_the_end()
+    seen: list[int] = []
+
+    def pause(run: LocalRun) -> None:
+        run.target.pause(what)  # type: ignore[arg-type]
+        run.target.pause(what)  # type: ignore[arg-type]
+        for _ in range(3):
+            # Between two batches, if there are any: it answers while it is paused, too.
+            assert run.target.tables()[0].rows > 0
+            status = run.target.status()
+            assert status.paused == (what,)
+            seen.append(run._learning.trainer.examples)
+        run.target.resume(what)  # type: ignore[arg-type]
+
+    run = Operated(job, {6: pause}, serve=True)
+    assert run.to_the_end() == whole
+    assert not run.errors
+    if what == "training":
+        assert len(set(seen[1:])) == 1
+    assert run.run.target.status().paused == ()
+
+
+def test_what_is_not_published_is_caught_up_with_at_once() -> None:
+    job = Job("fm", shards=2)
+
+    def follow(run: LocalRun) -> int:
+        def do() -> int:
+            [serving] = run._publishing.serving
+            serving.follower.catch_up()
+            version = serving.replica.cursor(1)
+            assert version is not None
+            return version.epoch
+
+        return run._control.call("following", do, deadline_s=30.0)
+
+    def pause(run: LocalRun) -> int:
+        epoch = follow(run)
+        run.target.pause("publishing")
+        return epoch
+
+    def resume(run: LocalRun) -> tuple[int, int]:
+        before = follow(run)
+        run.target.resume("publishing")
+        return before, follow(run)
+
+    run = Operated(job, {3: pause, 15: resume}, serve=True)
+    run.to_the_end()
+    assert not run.errors
+    before, after = run.answers[15]
+    assert before == run.answers[3]
+    assert after > before + 1
+    [serving] = run.run._publishing.serving
+    assert serving.replica.status().bases_applied == 2
+
+
+def test_a_snapshot_is_aligned_and_stays(tmp_path: Path) -> None:
+    job = Job("fm", shards=2, store=tmp_path / "store")
+
+    def snapshot(run: LocalRun) -> RestorePoint:
+        run.target.pause("training")
+        point = run.target.create_snapshot("monday")
+        for name in ("monday", "../monday"):
+            with pytest.raises(SpecError):
+                run.target.create_snapshot(name)
+        run.target.resume("training")
+        return point
+
+    run = Operated(
+        job, {5: snapshot, 9: lambda run: run.target.create_snapshot("tuesday")}, stop_at=2_000
+    )
+    whole = Operated(replace(job, store=None)).to_the_end()
+    assert run.to_the_end() == whole
+    assert run.errors.keys() <= {9}  # the run may have ended before
+    point = run.answers[5]
+    assert point.pinned_by == "monday"
+    assert point.aligned
+    found = Operated(job, go_on_from=GoOnFrom(point.epoch))
+    assert f"resumed at epoch {point.epoch}" in found.said[-1]
+    assert found.to_the_end() == whole
+
+
+def test_an_operator_sees_tables_rows_and_slots() -> None:
+    job = Job("fm", shards=2, ttl_s=50, admission=AdmitAfter(2))
+
+    def look(run: LocalRun) -> None:
+        target = run.target
+        [table] = target.tables()
+        assert (table.name, table.width) == (TABLE, 5)
+        assert table.rows == sum(table.rows_by_shard) > 0
+        assert "ttl 50s, admitted after 2" in table.slots[1]
+        target.pause("training")
+        [slot] = target.inspect_slot(1, None, 3)
+        assert slot.rows > len(slot.examples) == 3
+        first = slot.examples[0]
+        assert first.present
+        assert first.last_seen_s == slot.newest_seen_s
+        [row] = target.inspect_fid(first.fid, TABLE)
+        assert row == first
+        assert row.expires_s == slot.newest_seen_s + 50  # type: ignore[operator]
+        [missing] = target.inspect_fid((1 << 48) + (1 << 40), None)
+        assert not missing.present
+        assert missing.occurrences == 0
+        assert missing.weights == [0.0] * 5
+        with pytest.raises(SpecError, match="no table has slot 77"):
+            target.inspect_fid(77 << 48, None)
+        assert target.expire()[TABLE] >= 0
+        target.resume("training")
+        status = target.status()
+        assert (status.job, status.state, len(status.shards)) == ("test", "training", 2)
+
+    run = Operated(job, {12: look})
+    run.to_the_end()
+    assert not run.errors, run.errors
+
+
+def test_without_a_store_its_operations_say_so() -> None:
+    asked = {
+        2: lambda run: run.target.restore_points(),
+        3: lambda run: run.target.create_snapshot("x"),
+        4: lambda run: run.target.rollback(1, {}, dry_run=False),
+        5: lambda run: run.target.prune(dry_run=True),
+        6: lambda run: run.target.reshard(2, dry_run=False),
+    }
+    run = Operated(Job("fm"), asked)
+    run.to_the_end()
+    assert {type(error) for error in run.errors.values()} == {NoStoreError}
+    assert len(run.errors) == 5
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    asked = {
+        2: lambda run: run.target.rollback(999, {}, dry_run=False),
+        3: lambda run: run.target.reshard(1, dry_run=False),
+        4: lambda run: run.target.reshard(0, dry_run=True),
+        5: lambda run: run.target.failover(7),
+        6: lambda run: run.target.prune(dry_run=True),
+    }
+    job = Job("fm", store=tmp_path / "store")
+    run = Operated(job, asked)
+    whole = Operated(replace(job, store=None)).to_the_end()
+    assert run.to_the_end() == whole
+    assert isinstance(run.errors[2], NoRestorePointError)
+    assert {type(run.errors[at]) for at in (3, 4, 5)} == {SpecError}
+    assert run.answers[6].dry_run
+
+
+def test_a_run_that_has_ended_refuses_in_time() -> None:
+    run = Operated(Job("fm", records=600))
+    run.to_the_end()
+    with pytest.raises(JobBusyError):
+        run.run.target.tables()
+    assert run.run.target.status().state == "finished"
+
+
+def test_a_run_that_holds_is_operated_on(tmp_path: Path) -> None:
+    """After the end of the stream, a rollback has it read again."""
+    job = Job("counting", shards=2, store=tmp_path / "store")
+    clean = Operated(replace(job, store=None), skips=dict(BAD)).to_the_end()
+    run = Operated(job)
+    stop = threading.Event()
+    reports: list[RollbackReport] = []
+
+    def operate() -> None:
+        while run.run.target.status().state != "finished":
+            threading.Event().wait(0.01)
+        reports.append(roll_back(run.run))
+        while run.run.progress().examples != clean["examples"]:
+            threading.Event().wait(0.01)
+        stop.set()
+
+    thread = threading.Thread(target=operate)
+    thread.start()
+    with run.run:
+        run.run.run(stop, hold=True)
+        thread.join(60)
+        assert run.run.digest() == clean["digest"]
+    assert len(reports) == 1
+    assert np.isfinite(reports[0].seconds)
