@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ps.store.location import Location
     from ps.stream import Positions
 
-# Cursors that stand in many chains are kept once; from so many on, the old ones are let go.
-_MOST_SHARED = 100_000
 # Small files of a store that is far away are read so many at a time.
 _READERS = 16
 
@@ -69,7 +67,7 @@ class Catalog:
     def __init__(self, location: Location) -> None:
         self.location = location
         self._commits: dict[str, Commit] = {}
-        self._cursors: dict[Cursor, Cursor] = {}
+        self._chains: dict[int, ShardChain] = {}
         self._description: ModelDescription | None = None
 
     def survey(self) -> Inventory:
@@ -226,14 +224,15 @@ class Catalog:
         if commit.description == self._description:
             commit = replace(commit, description=self._description)
         self._description = commit.description
-        shared = self._cursors
-        if len(shared) > _MOST_SHARED:
-            shared.clear()
-        shards = tuple(
-            replace(chain, blocks=tuple(shared.setdefault(at, at) for at in chain.blocks))
-            for chain in commit.shards
-        )
-        return replace(commit, shards=shards, worker=b"")
+        return replace(commit, shards=tuple(map(self._share, commit.shards)), worker=b"")
+
+    def _share(self, chain: ShardChain) -> ShardChain:
+        previous = self._chains.get(chain.shard)
+        added = blocks_added(previous, chain)
+        if previous is not None and added is not None:
+            chain = replace(chain, blocks=(*previous.blocks, *added))
+        self._chains[chain.shard] = chain
+        return chain
 
     def _sizes(
         self, folder: str, name_of: Callable[[int, Cursor], str]

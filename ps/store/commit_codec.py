@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from operator import lt
+from itertools import repeat
+from operator import itemgetter, lt
 
 from ps.block import Cursor
 from ps.store.commit import Commit, ShardChain
@@ -10,6 +11,9 @@ from ps.store.description import DenseDescription, ModelDescription, TableDescri
 from ps.store.envelope import Kind, open_record, seal_record
 from ps.store.fields import Fields
 from ps.store.names import cursor_of
+
+# More than any chain has, and few enough to hold whatever a file claims.
+_MOST_BLOCKS = 1 << 20
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -41,7 +45,7 @@ def commit_fields(commit: Commit) -> list[object]:
             [
                 chain.shard,
                 None if chain.base is None else list(chain.base),
-                [number for cursor in chain.blocks for number in cursor],
+                _runs(chain.blocks),
                 sorted(chain.positions.items()),
             ]
             for chain in commit.shards
@@ -129,8 +133,8 @@ def _read_chains(fields: Fields) -> tuple[ShardChain, ...]:
         if shard != len(chains):
             raise fields.malformed(f"lists shard {shard} as number {len(chains)}")
         base = entry.optional_cursor()
-        blocks = _read_cursors(entry.inner("blocks"))
-        epochs = [cursor.epoch for cursor in ((base or Cursor(-1, 0)), *blocks)]
+        blocks = _read_runs(entry)
+        epochs = list(map(itemgetter(0), (base or Cursor(-1, 0), *blocks)))
         if not all(map(lt, epochs, epochs[1:])):
             raise fields.malformed(f"lists epochs of shard {shard} that do not rise")
         chains.append(ShardChain(shard, base, blocks, _read_counts(entry, "position")))
@@ -139,12 +143,27 @@ def _read_chains(fields: Fields) -> tuple[ShardChain, ...]:
     return tuple(chains)
 
 
-def _read_cursors(among: Fields) -> tuple[Cursor, ...]:
-    """All at once: chains are long, and there are many commits."""
-    numbers = among.integers()
-    if len(numbers) % 2:
-        raise among.malformed("are half a cursor too many")
-    return tuple(map(Cursor, numbers[::2], numbers[1::2]))
+def _runs(cursors: tuple[Cursor, ...]) -> list[list[int]]:
+    """Cursors as runs of [first epoch, generation, how many]: a chain of hundreds is mostly one."""
+    runs: list[list[int]] = []
+    for epoch, generation in cursors:
+        if runs and runs[-1][1] == generation and epoch == runs[-1][0] + runs[-1][2]:
+            runs[-1][2] += 1
+        else:
+            runs.append([epoch, generation, 1])
+    return runs
+
+
+def _read_runs(fields: Fields) -> tuple[Cursor, ...]:
+    cursors: list[Cursor] = []
+    for run in fields.entries("run of blocks", 3):
+        epoch, generation, count = run.integer(), run.integer(), run.integer(1, _MOST_BLOCKS)
+        if len(cursors) + count > _MOST_BLOCKS:
+            raise run.malformed(f"makes a chain of more than {_MOST_BLOCKS:,}")
+        # What Cursor(epoch, generation) does, without a call of Python's for each.
+        pairs = zip(range(epoch, epoch + count), repeat(generation), strict=False)
+        cursors += map(tuple.__new__, repeat(Cursor), pairs)
+    return tuple(cursors)
 
 
 def _read_counts(fields: Fields, what: str) -> dict[str, int]:

@@ -62,13 +62,6 @@ class Fields:
             raise self.malformed(f"has {found!r:.40}, expected an integer from {least} to {most}")
         return found
 
-    def integers(self) -> list[int]:
-        """All fields that are left, integers from 0."""
-        found = list(self._left)
-        if not all(type(number) is int for number in found) or (found and min(found) < 0):
-            raise self.malformed("are not all integers from 0")
-        return found
-
     def time_us(self) -> int:
         """The next field, microseconds since the epoch, perhaps before it."""
         return self.integer(least=_LEAST)
