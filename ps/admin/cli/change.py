@@ -85,8 +85,8 @@ def restore(session: Session, epoch: Epoch, yes: Yes = False, dry_run: DryRun = 
     """
     if session.running() is None:
         raise NothingRunsError(
-            f"nothing runs on {session.target}; to begin there, start the job with "
-            f"trilith train JOB.yaml --from {epoch}"
+            f"{session.store().why_nothing_answers()}, and trilith train JOB.yaml --from {epoch} "
+            "from this restore point"
         )
     _go_back(session, epoch, {}, yes=yes, dry_run=dry_run)
 

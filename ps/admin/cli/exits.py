@@ -66,6 +66,7 @@ def exit_codes(*, as_json: bool) -> Iterator[None]:
             typer.echo(json.dumps({"error": kind, "message": str(error), "exit_code": int(code)}))
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
+        typer.echo("interrupted; what a job had begun goes on there: see ps-admin status", err=True)
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, is_dataclass
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
@@ -16,7 +18,6 @@ from ps.errors import NoStoreError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from rich.console import RenderableType
@@ -105,7 +106,12 @@ class Session:
         status = self.job().status()
         if status.store is None:
             raise NoStoreError("this command")
-        return status.store.url
+        url = status.store.url
+        if "://" not in url and status.host != socket.gethostname() and not Path(url).exists():
+            raise SpecError(
+                f"{url} is a folder of {status.host}, where the job runs; run ps-admin there"
+            )
+        return url
 
     def _connect(self, address: str) -> AdminClient:
         from ps.admin.client import AdminClient

@@ -26,7 +26,7 @@ _MEMORY_BYTES = 512 << 20
 
 def reshard(
     location: Location,
-    commit: Commit,
+    newest_whole: Callable[[], Commit],
     shards: int,
     *,
     dry_run: bool,
@@ -40,23 +40,16 @@ def reshard(
     3. make sure that nobody has taken over meanwhile
     4. write the commit that names them; the next start goes on from it
 
-    A crash before 4 leaves bases that nobody names, which pruning removes. Raises SpecError,
+    newest_whole: reads what there is to cut. A crash before 4 leaves bases that nobody names, which pruning removes. Raises SpecError,
     StoreInUseError, FencedError, StoreUnavailableError, and what reading the store raises.
     """
-    newest = Catalog(location).newest_cursor()
-    report = ReshardReport(
-        dry_run=dry_run,
-        shards_before=len(commit.shards),
-        shards_after=shards,
-        epoch=newest.epoch + 1,
-        generation=newest.generation + 1,
-        rows=sum(commit.rows.values()),
-        seconds=0.0,
-    )
-    if dry_run:
-        return report
     began_s = clock.monotonic_s()
+    newest = Catalog(location).newest_cursor()
+    if dry_run:
+        at = Cursor(newest.epoch + 1, newest.generation + 1)
+        return _report(newest_whole(), shards, at, 0.0, dry_run=True)
     with claimed(location, "reshard", above=newest.generation) as claim:  # 1
+        commit = newest_whole()
         at = Cursor(Catalog(location).newest_cursor().epoch + 1, claim.generation)
 
         def on_bytes(done: int, total: int) -> None:
@@ -71,5 +64,18 @@ def reshard(
             commit, at=at, shards=chains, created_us=clock.now_us(), bytes_written=written
         )
         location.write(commit_name(at), [encode_commit(made)])  # 4
-    seconds = clock.monotonic_s() - began_s
-    return replace(report, epoch=at.epoch, generation=at.generation, seconds=seconds)
+    return _report(commit, shards, at, clock.monotonic_s() - began_s, dry_run=False)
+
+
+def _report(
+    commit: Commit, shards: int, at: Cursor, seconds: float, *, dry_run: bool
+) -> ReshardReport:
+    return ReshardReport(
+        dry_run=dry_run,
+        shards_before=len(commit.shards),
+        shards_after=shards,
+        epoch=at.epoch,
+        generation=at.generation,
+        rows=sum(commit.rows.values()),
+        seconds=seconds,
+    )

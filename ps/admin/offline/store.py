@@ -196,9 +196,10 @@ class OfflineStore:
         """Cut the newest restore point into so many shards, as a new one."""
         from ps.admin.offline.reshard import reshard
 
+        self._check()
         return reshard(
             self.location,
-            self.commit(None),
+            lambda: self.commit(None),
             shards,
             dry_run=dry_run,
             clock=self.clock,

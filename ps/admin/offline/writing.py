@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ps.store.claim import Claim
     from ps.store.location import Location
 
-# Renewed while the command works; a store on another machine is free so long after one was killed.
-_LEASE_S = 60.0
+# Long enough to delete many files in one go; a command that was killed on another machine holds the
+# store for so long, one that was killed on this machine does not.
+_LEASE_S = 300.0
 
 
 @contextmanager

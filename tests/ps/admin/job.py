@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from ps.admin.target import Pausable
     from ps.store.commit import Skips
 
+STORE = StoreStatus(
+    url="file:///data/clicks",
+    state="behind",
+    committed_epoch=1200,
+    committed_us=1_700_003_590_000_000,
+    waiting_blocks=7,
+    waiting_bytes=7_000_000,
+    restore_points=40,
+    stored_bytes=5_000_000_000,
+    compacting=True,
+    last_error="slow disk",
+)
+
 STATUS = JobStatus(
     job="clicks",
     model="clicks-9f3a",
@@ -57,18 +70,7 @@ STATUS = JobStatus(
         ReplicaStatus("127.0.0.1:8500", True, (1207, 1206), (3, 3), 141, 0.25, 1.5, None),
         ReplicaStatus("127.0.0.1:8501", False, (), (), 0, None, None, "no base yet"),
     ),
-    store=StoreStatus(
-        url="file:///data/clicks",
-        state="behind",
-        committed_epoch=1200,
-        committed_us=1_700_003_590_000_000,
-        waiting_blocks=7,
-        waiting_bytes=7_000_000,
-        restore_points=40,
-        stored_bytes=5_000_000_000,
-        compacting=True,
-        last_error="slow disk",
-    ),
+    store=STORE,
 )
 
 BARE = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ps.clock import SystemClock
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 class SmallJob:
     """Learns and commits; the store is its own until close()."""
 
-    def __init__(self, url: str | Path, shards: int = 2, *, admin: str | None = None) -> None:
+    def __init__(
+        self, url: str | Path, shards: int = 2, *, admin: str | None = None, elsewhere: bool = False
+    ) -> None:
         self.location = Location.at(str(url))
         holder = Holder.of_this_process("clicks", admin)
+        if elsewhere:
+            holder = replace(holder, host="elsewhere", boot="another", namespace="another")
         self.claim = take_claim(self.location, holder, clock=SystemClock(), lease_s=60.0)
         wanted = specs(shards)
         self.shards = [Shard(spec) for spec in wanted]

@@ -20,6 +20,7 @@ from ps.store.names import block_name
 from ps.store.restore import restore_shards
 from ps.store.snapshots import create_snapshot
 from tests.ps.admin.commands import COUNT_IMPORTS, DEADLINE_S, run
+from tests.ps.admin.job import STORE
 from tests.ps.admin.stores import SmallJob, make_store
 from tests.ps.store.models import held, pulled, specs
 
@@ -68,6 +69,17 @@ def test_a_job_without_an_admin_service_is_named(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_the_loopback_of_another_machine_is_not_taken_for_ours(
+    server: AdminServer, job: RecordingJob, tmp_path: Path
+) -> None:
+    writer = SmallJob(tmp_path, admin=server.address, elsewhere=True)
+    result = run("status", "-t", tmp_path)
+    assert result.exit_code == 3
+    assert "can be reached on that machine only, so run ps-admin there" in result.stderr
+    assert job.calls == []
+    writer.close()
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -89,9 +101,8 @@ def test_what_needs_a_running_job_says_so(tmp_path: Path, command: list[str]) ->
     before = sorted(tmp_path.rglob("*"))
     result = run(*command, "-t", tmp_path)
     assert result.exit_code == 3
-    assert (
-        f"nothing runs on {'' if command[0] == 'restore' else 'store '}{tmp_path}" in result.stderr
-    )
+    assert f"nothing runs on store {tmp_path}" in result.stderr
+    assert ("JOB.yaml --from 1 " in result.stderr) == (command[0] == "restore")
     assert "trilith train JOB.yaml" in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -368,12 +379,15 @@ def test_damage_is_exit_code_5_and_named(tmp_path: Path) -> None:
 def test_the_store_of_a_running_job_is_read_here(
     server: AdminServer, job: RecordingJob, tmp_path: Path
 ) -> None:
-    assert job.state.store is not None
     make_store(tmp_path, epochs=2)
-    job.state = replace(job.state, store=replace(job.state.store, url=str(tmp_path)))
+    job.state = replace(job.state, store=replace(STORE, url=str(tmp_path)))
     for command in (["verify"], ["diff", "1", "2"], ["snapshot", "export", "1", tmp_path / "copy"]):
         result = run(*command, "-t", server.address)
         assert result.exit_code == 0, result.output
+    job.state = replace(job.state, store=replace(STORE, url="/no/such/folder"))
+    result = run("verify", "-t", server.address)
+    assert result.exit_code == 2
+    assert "is a folder of ranker-1, where the job runs" in result.stderr
     job.state = replace(job.state, store=None)
     result = run("verify", "-t", server.address)
     assert result.exit_code == 1
