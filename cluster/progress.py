@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class RunProgress:
     """A run at one moment. Rates and window metrics are None until there is something to say.
 
-    examples: learned from, since the start. quarantined: records rejected, by reason.
+    examples: learned from, since the model began; examples_before: of these, by runs that this one
+    goes on from. quarantined: records rejected, by reason.
     batches_dropped: batches whose gradient was not finite. window_*: of the last closed window of
     event time. staleness_*: seconds from reading an example to serving what it taught, over recent
     blocks of all replicas. store: ok, behind or failing; None where there is none. saved_epoch: of the
@@ -40,4 +41,5 @@ class RunProgress:
     quarantined: Mapping[str, int] = field(default_factory=dict)
     store: Literal["ok", "behind", "failing"] | None = None
     saved_epoch: int | None = None
+    examples_before: int = 0
     finished: bool = False

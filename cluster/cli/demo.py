@@ -66,7 +66,9 @@ def _demo(seconds: float, out: Path, quiet: bool) -> int:
                 seconds=seconds,
                 clock=clock,
                 stop=signals.stop,
-                on_start=lambda addresses: reporter.say(f"serving on {', '.join(addresses)}"),
+                on_start=lambda addresses, admin: reporter.say(
+                    f"serving on {', '.join(addresses)}; ps-admin reaches it at {admin}"
+                ),
                 on_progress=reporter.progress,
             )
             reporter.step("writing the report")

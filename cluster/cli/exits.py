@@ -22,12 +22,14 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     SOURCE = 3
+    UNSAVED = 4
     INTERRUPTED = 130
 
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the run failed; 2 wrong usage or a bad job file; 3 the source could not "
-    "be read to its end; 130 (143) interrupted by Ctrl-C (SIGTERM)."
+    "be read to its end; 4 what was learned is not all in the store, or the store cannot be used; "
+    "130 (143) interrupted by Ctrl-C (SIGTERM)."
 )
 
 
@@ -38,9 +40,9 @@ def exit_codes(subject: str) -> Iterator[None]:
     subject: what the command works on, to begin the message with. Other exceptions are defects and
     go on as they are, which ends with 1 and a traceback.
     """
-    from cluster.errors import ClusterError, JobFileError
+    from cluster.errors import ClusterError, JobFileError, UnsavedError
     from model.errors import FeatureError, ModelError
-    from ps.errors import PsError
+    from ps.errors import IncompatibleModelError, NoStoreError, PsError, StoreError
     from serving.errors import RequestRefusedError, ServingError
     from worker.errors import SourceError, SourceSpecError, WorkerError
 
@@ -50,8 +52,10 @@ def exit_codes(subject: str) -> Iterator[None]:
         _fail(str(error), Exit.USAGE, error)
     except (SourceError, SourceSpecError) as error:
         _fail(f"{subject}: {error}", Exit.SOURCE, error)
-    except (FeatureError, RequestRefusedError) as error:
+    except (FeatureError, RequestRefusedError, IncompatibleModelError, NoStoreError) as error:
         _fail(f"{subject}: {error}", Exit.USAGE, error)
+    except (UnsavedError, StoreError) as error:
+        _fail(f"{subject}: {error}", Exit.UNSAVED, error)
     except (ClusterError, PsError, ModelError, WorkerError, ServingError) as error:
         _fail(f"{subject}: {error}", Exit.FAILED, error)
 

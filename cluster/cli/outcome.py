@@ -27,7 +27,9 @@ def outcome(
         "job": name,
         "elapsed_s": progress.elapsed_s,
         "examples": progress.examples,
-        "examples_per_s": progress.examples / max(progress.elapsed_s, 1e-9),
+        "examples_before": progress.examples_before,
+        "examples_per_s": (progress.examples - progress.examples_before)
+        / max(progress.elapsed_s, 1e-9),
         "click_rate": totals.click_rate,
         "auc": totals.auc,
         "log_loss": totals.log_loss,
@@ -66,6 +68,8 @@ def outcome_table(found: dict[str, Any]) -> Table:
     table.add_column(style="dim")
     table.add_column(justify="right")
     table.add_row("examples", f"{found['examples']:,}")
+    if found["examples_before"]:
+        table.add_row("  of earlier runs", f"{found['examples_before']:,}")
     table.add_row("time", figures.span(found["elapsed_s"]))
     table.add_row("examples/s", f"{found['examples_per_s']:,.0f}")
     table.add_row("progressive AUC", figures.metric(found["auc"]))

@@ -113,6 +113,8 @@ def progress_line(progress: RunProgress) -> str:
     if progress.staleness_p99_s is not None:
         parts.append(f"staleness p99 {figures.seconds(progress.staleness_p99_s)}")
     parts.append(f"quarantined {sum(progress.quarantined.values()):,}")
+    if progress.store is not None:
+        parts.append(f"store {_store(progress)}")
     if progress.batches_dropped:
         parts.append(f"batches dropped {progress.batches_dropped:,}")
     if progress.finished:
@@ -153,5 +155,14 @@ def progress_panel(name: str, progress: RunProgress) -> RenderableType:
         cell("quarantined", f"{sum(progress.quarantined.values()):,}"),
         cell("batches dropped", f"{progress.batches_dropped:,}"),
     )
+    if progress.store is not None:
+        grid.add_row(cell("store", _store(progress)))
     state = "end of stream" if progress.finished else "learning"
     return Panel(grid, title=f"{name} · {state}", title_align="left", expand=False)
+
+
+def _store(progress: RunProgress) -> str:
+    """How saving stands."""
+    if progress.saved_epoch is None:
+        return str(progress.store)
+    return f"{progress.store}, saved epoch {progress.saved_epoch:,}"

@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING
 import typer
 
 from cluster.cli.exits import exit_codes
-from cluster.cli.train import JobFile, Quiet  # noqa: TC001  # typer reads them
+from cluster.cli.running import go_on_from, planned
+from cluster.cli.train import FromEpoch, JobFile, Quiet, Reset, Store  # noqa: TC001  # typer reads them
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from cluster.local import GoOnFrom
+    from cluster.plan import Plan
 
 
-def serve(job_file: JobFile, quiet: Quiet = False) -> None:
+def serve(
+    job_file: JobFile,
+    store: Store = None,
+    from_epoch: FromEpoch = None,
+    reset: Reset = None,
+    quiet: Quiet = False,
+) -> None:
     """Learn from a job's stream and serve what was learned, until Ctrl-C or SIGTERM.
 
     The replicas listen where the job file says (serve.listen) and answer once the first block has
     arrived. They go on serving after the end of the stream, and where the source breaks off, which
-    ends with exit code 3. Stopping is orderly: calls under way are finished, then it ends with 0.
+    ends with exit code 3. Stopping is orderly: calls under way are finished, what was learned is
+    saved where the job has a store, then it ends with 0.
 
     \b
     Examples:
@@ -26,28 +35,25 @@ def serve(job_file: JobFile, quiet: Quiet = False) -> None:
       trilith predict --target 127.0.0.1:8500 --context user_id=42 --candidates movie_id=1
     """
     with exit_codes(str(job_file)):
-        _serve(job_file, quiet)
+        plan = planned(job_file, store=store)
+        _serve(plan, go_on_from(plan, from_epoch, reset), quiet)
 
 
-def _serve(job_file: Path, quiet: bool) -> None:
+def _serve(plan: Plan, wanted: GoOnFrom, quiet: bool) -> None:
     from cluster.cli.reporter import reporting
-    from cluster.cli.running import compile_kernels, planned
+    from cluster.cli.running import compile_kernels, started
     from cluster.cli.signals import StopOnSignal
-    from cluster.local import LocalRun
-    from ps.clock import SystemClock
     from worker.errors import SourceError
 
-    plan = planned(job_file)
     with StopOnSignal() as signals, reporting(plan.name, quiet=quiet) as reporter:
         compile_kernels(plan, reporter)
-        with LocalRun(plan, clock=SystemClock(), serve=True, on_progress=reporter.progress) as run:
-            run.start_servers()
+        with started(plan, reporter, wanted, serve=True) as run:
             reporter.say(f"serving {plan.name} on {', '.join(run.addresses)}; Ctrl-C stops")
             try:
                 run.run(signals.stop, hold=True)
             except SourceError as error:
                 reporter.say(f"{error}; serving what was learned until then")
-                signals.stop.wait()
+                run.hold(signals.stop)
                 raise
             finally:
                 reporter.say("stopping: finishing the calls under way")

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli.exits import exit_codes
+from cluster.cli.running import go_on_from, planned
 
 if TYPE_CHECKING:
     import threading
 
-    from cluster.local import LocalRun
+    from cluster.errors import UnsavedError
+    from cluster.local import GoOnFrom, LocalRun
+    from cluster.plan import Plan
     from cluster.progress import RunProgress
     from worker.errors import SourceError
 
@@ -20,6 +23,34 @@ JobFile = Annotated[
     Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain log lines, no live panel.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Keep what is learned there (a folder, s3://…), instead of where the job file says.",
+        show_default=False,
+    ),
+]
+FromEpoch = Annotated[
+    int | None,
+    typer.Option(
+        "--from",
+        min=1,
+        metavar="EPOCH",
+        help="Go on from this restore point instead of the newest.",
+        show_default=False,
+    ),
+]
+Reset = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reset",
+        metavar="NAME",
+        help="Let a table, a slot (TABLE.SLOT) or a dense variable begin afresh; may be repeated.",
+        show_default=False,
+    ),
+]
 
 
 def train(
@@ -35,43 +66,43 @@ def train(
         typer.Option("--json", metavar="FILE", help="Write all figures there.", show_default=False),
     ] = None,
     digest: Annotated[bool, typer.Option("--digest", help="Hash the final state.")] = False,
+    store: Store = None,
+    from_epoch: FromEpoch = None,
+    reset: Reset = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn from a job's stream, each example predicted before it is learned from.
 
     Prints progressive AUC, log loss, normalized entropy and calibration. The same job on the same
-    stream gives the same digest, bit for bit.
+    stream gives the same digest, bit for bit. With a store, it goes on where it stopped or was killed,
+    to the same end, and ps-admin operates it meanwhile.
 
     \b
     Examples:
       trilith train examples/movielens-fm.yaml
       trilith train examples/criteo-deepfm.yaml --json runs/criteo.json
       trilith train examples/synthetic.yaml --max-examples 1000000 --digest --quiet
+      trilith train my-job.yaml --store runs/my-job/store --from 120
     """
     with exit_codes(str(job_file)):
-        code = _train(job_file, max_examples, json_file, digest, quiet)
+        plan = planned(job_file, max_examples=max_examples, store=store)
+        wanted = go_on_from(plan, from_epoch, reset)
+        code = _train(plan, wanted, json_file, digest, quiet)
     raise typer.Exit(code)
 
 
-def _train(
-    job_file: Path, max_examples: int | None, json_file: Path | None, digest: bool, quiet: bool
-) -> int:
+def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, quiet: bool) -> int:
     from rich.console import Console
 
     from cluster.cli.outcome import group_tables, outcome, outcome_table, write_json
     from cluster.cli.reporter import reporting
-    from cluster.cli.running import compile_kernels, planned
+    from cluster.cli.running import compile_kernels, started
     from cluster.cli.signals import StopOnSignal
-    from cluster.local import LocalRun
-    from ps.clock import SystemClock
 
-    plan = planned(job_file, max_examples)
     with StopOnSignal() as signals:
         with reporting(plan.name, quiet=quiet) as reporter:
             compile_kernels(plan, reporter)
-            with LocalRun(
-                plan, clock=SystemClock(), serve=False, on_progress=reporter.progress
-            ) as run:
+            with started(plan, reporter, wanted, serve=False) as run:
                 progress, failure = _learn(run, signals.stop)
                 found = outcome(plan.name, progress, run.metrics, run.digest() if digest else None)
         if json_file is not None:
@@ -84,11 +115,14 @@ def _train(
         return signals.exit_code
 
 
-def _learn(run: LocalRun, stop: threading.Event) -> tuple[RunProgress, SourceError | None]:
-    """Run; where the source breaks off, what was learned until then still counts for something."""
+def _learn(
+    run: LocalRun, stop: threading.Event
+) -> tuple[RunProgress, SourceError | UnsavedError | None]:
+    """Run; where the source breaks off or the store fails, what was learned is still told."""
+    from cluster.errors import UnsavedError
     from worker.errors import SourceError
 
     try:
         return run.run(stop), None
-    except SourceError as error:
+    except (SourceError, UnsavedError) as error:
         return run.progress(), error

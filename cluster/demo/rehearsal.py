@@ -33,6 +33,8 @@ def rehearse(plan: Plan, clock: Clock) -> None:
         source=SyntheticClicks(_STREAM),
         train=replace(plan.train, quarantine=None),
         serve=replace(plan.serve, sync_interval_s=_SYNC_INTERVAL_S),
+        store=None,
+        admin=None,
     )
     with LocalRun(small, clock=clock, serve=True) as run:
         run.start_servers()

@@ -59,12 +59,12 @@ def run_demo(
     seconds: float,
     clock: Clock,
     stop: threading.Event,
-    on_start: Callable[[tuple[str, ...]], None],
+    on_start: Callable[[tuple[str, ...], str | None], None],
     on_progress: Callable[[RunProgress], None],
 ) -> Seen:
     """Train for so many seconds, or until stop is set, while replicas serve and a client asks.
 
-    on_start: told the servers' addresses. Kernels should have been compiled (cluster.warmup).
+    on_start: told the servers' addresses and the admin service's. Kernels should have been compiled (cluster.warmup).
     Raises what LocalRun raises.
     """
     watch = _Watch(clock, seconds, stop)
@@ -76,7 +76,7 @@ def run_demo(
 
     with LocalRun(plan, clock=clock, serve=True, on_progress=note, on_batch=watch.observe) as run:
         run.start_servers()
-        on_start(run.addresses)
+        on_start(run.addresses, run.admin_address)
         load = PredictLoad(run.addresses, lambda: watch.recent, clock)
         load.start()
         try:

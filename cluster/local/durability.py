@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # How long an operator, or the end of a run, waits for the store to take what is sealed.
 FLUSH_S = 60.0
 _CLOSE_S = 5.0
+_SAY_S = 2.0
 
 
 class Durability:
@@ -115,7 +116,12 @@ class Durability:
 
         Raises StoreUnavailableError, StoreError.
         """
-        return self._saving.flush(FLUSH_S) or self.newest()
+        try:
+            commit = self._saving.flush(_SAY_S)
+        except StoreUnavailableError:
+            self.say(f"saving to {self.url} takes a while; giving it up to {FLUSH_S:g} s")
+            commit = self._saving.flush(FLUSH_S)
+        return commit or self.newest()
 
     def wait_saved(self, epoch: int) -> None:
         """Wait until an epoch that was put and asked for is in a restore point.

@@ -97,6 +97,7 @@ class LocalRun:
         )
         self.target = RunTarget(self._succession, self._control)
         self._admin: AdminServer | None = None
+        self._examples_before = self._learning.trainer.examples
         self._started_s = self._told_s = clock.monotonic_s()
         self._board.post(self.progress(), self._learning)
 
@@ -156,10 +157,11 @@ class LocalRun:
         self._started_s = self._told_s = self._clock.monotonic_s()
         self._publishing.start_standbys()
         with self._control.open():
-            progress = self._learn(stop)
+            progress = self._learn(stop, save=not hold)
             while hold and self._loop.hold(stop):
                 progress = self._learn(stop)
-        self._save()
+        if hold:
+            self._save()
         return progress
 
     def hold(self, stop: threading.Event) -> None:
@@ -174,6 +176,7 @@ class LocalRun:
             self._learning,
             self._publishing,
             self._durability,
+            examples_before=self._examples_before,
             elapsed_s=self._clock.monotonic_s() - self._started_s,
             examples_per_s=self._loop.rate.per_s,
             finished=finished,
@@ -218,7 +221,7 @@ class LocalRun:
             f"from {self._durability.url}"
         )
 
-    def _learn(self, stop: threading.Event) -> RunProgress:
+    def _learn(self, stop: threading.Event, *, save: bool = False) -> RunProgress:
         """Learn to the end of the stream, or a stop; all of it published, and on its way to the store."""
         self._board.state = "training"
         self._epochs.seal()
@@ -230,14 +233,18 @@ class LocalRun:
         finally:
             self._epochs.seal()
         self._board.state = "finished"
-        progress = self.progress(finished=True)
-        self._board.post(progress, self._learning)
-        if self._on_progress is not None:
-            self._on_progress(progress)
+        try:
+            if save:
+                self._save()
+        finally:
+            progress = self.progress(finished=True)
+            self._board.post(progress, self._learning)
+            if self._on_progress is not None:
+                self._on_progress(progress)
         return progress
 
     def _save(self) -> None:
-        """Wait until the store has everything."""
+        """Wait until the store has everything. Raises UnsavedError."""
         if self._durability is None:
             return
         try:

@@ -112,6 +112,7 @@ def progress_of(
     publishing: Publishing,
     durability: Durability | None,
     *,
+    examples_before: int,
     elapsed_s: float,
     examples_per_s: float | None,
     finished: bool,
@@ -128,6 +129,7 @@ def progress_of(
     return RunProgress(
         elapsed_s=elapsed_s,
         examples=trainer.examples,
+        examples_before=examples_before,
         examples_per_s=examples_per_s,
         event_ts_us=max(shard.event_ts_us for shard in stats),
         auc=total.auc,
