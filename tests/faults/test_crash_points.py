@@ -15,6 +15,7 @@ from tests.faults.marks import Mark, marks_in
 from tests.faults.trainee import equal_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ALL = "TRILITH_FAULTS" in os.environ
@@ -45,7 +46,7 @@ def test_every_protocol_has_its_steps_marked() -> None:
 @pytest.mark.parametrize("shards", [1, 4] if ALL else [2])
 @pytest.mark.parametrize("mark", TRAINING, ids=str)
 def test_a_crash_before_any_step_of_saving_loses_nothing(
-    tmp_path: Path, mark: Mark, shards: int, record_property: pytest.RecordProperty
+    tmp_path: Path, mark: Mark, shards: int, record_property: Callable[[str, object], None]
 ) -> None:
     stream = write_stream(tmp_path, seed=3, records=6_000, partitions=2)
     job = write_job(tmp_path, stream, model="counting", shards=shards, store=tmp_path / "store")
@@ -62,7 +63,7 @@ def test_a_crash_before_any_step_of_saving_loses_nothing(
     ("operation", "mark"), OPERATIONS, ids=[f"{what}-{mark}" for what, mark in OPERATIONS]
 )
 def test_a_crash_in_an_operation_leaves_it_done_or_not_done(
-    tmp_path: Path, operation: str, mark: Mark, record_property: pytest.RecordProperty
+    tmp_path: Path, operation: str, mark: Mark, record_property: Callable[[str, object], None]
 ) -> None:
     store = tmp_path / "store"
     stream = write_stream(tmp_path, seed=4, records=24_000, partitions=2)

@@ -27,7 +27,7 @@ from tests.faults.jobs import write_job, write_stream
 from tests.faults.killing import train_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ps.shard import ShardSpec
@@ -140,7 +140,7 @@ def test_the_store_has_files_of_every_kind(whole: Whole) -> None:
 
 @pytest.mark.timeout(1_800)
 def test_damage_is_always_found_and_always_got_round(
-    whole: Whole, record_property: pytest.RecordProperty
+    whole: Whole, record_property: Callable[[str, object], None]
 ) -> None:
     seed = int.from_bytes(os.urandom(4)) if ALL else 7
     print(f"seed {seed}")

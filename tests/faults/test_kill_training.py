@@ -13,6 +13,7 @@ from tests.faults.killing import train_and_kill, train_whole
 from tests.faults.trainee import equal_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ALL = "TRILITH_FAULTS" in os.environ
@@ -26,7 +27,11 @@ RECORDS = 24_000
 @pytest.mark.parametrize("shards", [1, 4])
 @pytest.mark.parametrize("model", ["counting", "fm"])
 def test_a_killed_run_ends_as_one_that_nobody_touched(
-    tmp_path: Path, model: str, shards: int, run: int, record_property: pytest.RecordProperty
+    tmp_path: Path,
+    model: str,
+    shards: int,
+    run: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     seed = int.from_bytes(os.urandom(4)) if ALL else run + 1
     print(f"seed {seed}")

@@ -18,6 +18,7 @@ from tests.faults.marks import Mark, die_before
 if TYPE_CHECKING:
     from cluster.plan import Plan
     from ps.admin.target import RestorePoint
+    from ps.store.commit import Skips
 
 POINTS_BEFORE_OPERATING = 3
 # Positions of the first partition, from where a rollback goes back to, that it leaves out.
@@ -90,7 +91,7 @@ def _operate(run: LocalRun, operation: str, learning: threading.Event) -> None:
         points.append(run.target.create_snapshot(f"on-the-way-{len(points)}"))
     if operation == "rollback":
         begin = points[0].positions.get(PARTITION, 0)
-        skips = {PARTITION: ((begin, begin + SKIPPED),)}
+        skips: Skips = {PARTITION: ((begin, begin + SKIPPED),)}
         run.target.rollback(points[0].epoch, skips, dry_run=False)
     elif operation == "reshard":
         run.target.reshard(3, dry_run=False)

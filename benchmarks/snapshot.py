@@ -1,0 +1,403 @@
+"""What saving costs: training while every second is sealed and written, compaction, restore.
+
+    python -m benchmarks.snapshot [--quick] [--json FILE]
+
+One shard of 5 M rows of dim 16 under row-wise AdaGrad. Training is DeepFM on one thread, 26 fields of
+ids and 13 numbers, batches of 4,096, ids drawn by popularity (the k-th most popular as often as 1 / k).
+Saving is what a job does: seal between two batches, gather in slices, commit to a local store, compact
+beside it. Turns with and without saving alternate, so that a noisy neighbour spoils both. Compaction
+is compared with copying the same files, restoring with np.fromfile of the same bytes, all from the
+page cache.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+
+from benchmarks.harness import finish, median, parse_options, say, seconds
+from cluster.warmup import warm_up_learner
+from model.batch import Batch, FidColumn
+from model.features import Categorical, FeatureSpec, Numeric
+from model.models import build_model
+from ps.block import Cursor
+from ps.client import RoutingClient
+from ps.clock import SystemClock
+from ps.dense import DenseSpec
+from ps.initializers import Initializer
+from ps.messages import RowGradients
+from ps.optimizers import Adam, RowwiseAdaGrad
+from ps.shard import Shard, ShardSpec
+from ps.store.background import StoreThread, UpkeepPolicy
+from ps.store.claim import take_claim
+from ps.store.commit import ShardChain
+from ps.store.compactor import compact
+from ps.store.description import describe
+from ps.store.holder import Holder
+from ps.store.location import Location
+from ps.store.names import base_name, block_name
+from ps.store.restore import restore_shards
+from ps.store.writer import Epoch, StoreWriter
+from ps.stream import Span
+from ps.table import TableSpec
+from worker.learners import BatchLearner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.harness import Figures
+    from ps.arrays import U64
+    from ps.block import Block
+    from ps.store.commit import Commit
+
+DIM = 16
+FIELDS = 26
+NUMBERS = 13
+BATCH = 4_096
+TABLE = "t"
+SEAL_EVERY_S = 1.0
+GATHER_ROWS = 65_536
+LOAD_ROWS = 100_000
+FLUSH_S = 300.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one turn of training showed."""
+
+    examples: int = 0
+    elapsed_s: float = 0.0
+    pauses_s: list[float] = field(default_factory=list)
+    touched_rows: int = 0
+    block_bytes: int = 0
+
+
+def features() -> FeatureSpec:
+    """26 fields of ids in one table, 13 numbers."""
+    ids = tuple(
+        Categorical(f"c{slot}", f"c{slot}", slot=slot, table=TABLE) for slot in range(1, FIELDS + 1)
+    )
+    return FeatureSpec((*ids, *(Numeric(f"n{i}", f"n{i}") for i in range(NUMBERS))))
+
+
+def shard_spec(shard: int = 0, *, dense: bool = True) -> ShardSpec:
+    """The shard of the DeepFM under test."""
+    model = build_model("deepfm", features().layout, {"dim": DIM, "hidden": [256, 128]})
+    table = TableSpec(
+        TABLE,
+        model.row_width,
+        RowwiseAdaGrad(learning_rate=0.05),
+        Initializer("normal", 0.01, model.leading_zeros),
+    )
+    variables = (
+        DenseSpec(name, shape.shape, Adam(learning_rate=1e-3), shape.init_scale)
+        for name, shape in model.dense_shapes().items()
+    )
+    return ShardSpec("bench", (table,), tuple(variables) if dense else (), shard=shard)
+
+
+def fids_of(slot: int, identities: U64) -> U64:
+    """Fids of one field."""
+    return identities | np.uint64(slot << 48)
+
+
+class Stream:
+    """Batches with popular and rare ids, made beforehand and then gone round."""
+
+    def __init__(self, rows: int, batches: int) -> None:
+        rng = np.random.default_rng(1)
+        self._per_field = rows // FIELDS
+        self._offset = 0
+        self._batches = [self._made(rng) for _ in range(batches)]
+
+    def _made(self, rng: np.random.Generator) -> tuple[dict[str, FidColumn], np.ndarray]:
+        columns = {}
+        for slot in range(1, FIELDS + 1):
+            # Log-uniform: the k-th id comes up as often as 1 / k.
+            drawn = np.exp(rng.random(BATCH) * np.log(self._per_field)).astype(np.uint64)
+            columns[f"c{slot}"] = FidColumn(fids_of(slot, drawn))
+        return columns, rng.random((BATCH, NUMBERS), dtype=np.float32)
+
+    def endless(self) -> Iterator[Batch]:
+        """The batches, over and over, at rising positions."""
+        labels = np.tile(np.array([0, 0, 0, 1], np.float32), BATCH // 4)
+        while True:
+            columns, dense = self._batches[self._offset // BATCH % len(self._batches)]
+            span = Span("bench", self._offset, self._offset + BATCH)
+            self._offset += BATCH
+            yield Batch(
+                size=BATCH,
+                columns=columns,
+                dense=dense,
+                event_ts_us=np.full(BATCH, 1_000_000, np.int64),
+                labels=labels,
+                offsets=np.arange(span.begin, span.end),
+                span=span,
+                ingest_us=0,
+            )
+
+
+def fill(shards: list[Shard], rows: int) -> None:
+    """Give every id its row, with optimizer state in it."""
+    client = RoutingClient(shards)
+    width = shards[0].spec.tables[0].width
+    per_field = rows // FIELDS
+    identities = np.arange(FIELDS * per_field, dtype=np.uint64)
+    fids = (identities // np.uint64(per_field) + np.uint64(1)) << np.uint64(48)
+    fids |= identities % np.uint64(per_field)
+    for at in range(0, fids.size, LOAD_ROWS):
+        chosen = fids[at : at + LOAD_ROWS]
+        gradients = RowGradients(
+            chosen,
+            np.full((chosen.size, width), 0.01, dtype=np.float32),
+            np.ones(chosen.size, dtype=np.uint32),
+        )
+        span = Span("fill", at, at + chosen.size)
+        client.push(span, event_ts_us=1_000_000, rows={TABLE: gradients}, dense={})
+
+
+def learn(
+    shard: Shard,
+    learner: BatchLearner,
+    stream: Iterator[Batch],
+    turn_s: float,
+    store: StoreThread | None,
+) -> Seen:
+    """Train for turn_s seconds; with a store, seal every second and hand the blocks over."""
+    seen = Seen()
+    begin = sealed = time.perf_counter()
+    while True:
+        now = time.perf_counter()
+        if now - begin >= turn_s and not shard.is_sealing:
+            break
+        learner.learn(next(stream), generation=0)
+        seen.examples += BATCH
+        if store is None:
+            continue
+        held = time.perf_counter()
+        block = None
+        if shard.is_sealing:
+            block = shard.gather(GATHER_ROWS)
+        elif held - sealed >= SEAL_EVERY_S:
+            sealed = held
+            shard.begin_seal(0)
+        if block is not None:
+            submit(store, block, seen)
+        seen.pauses_s.append(time.perf_counter() - held)
+    seen.elapsed_s = time.perf_counter() - begin
+    return seen
+
+
+def submit(store: StoreThread, block: Block, seen: Seen | None = None) -> None:
+    """Hand a block over, as an epoch of its own."""
+    store.submit(Epoch((block,)))
+    if seen is not None:
+        seen.touched_rows += sum(table.fids.size for table in block.tables.values())
+
+
+def train_while_sealing(
+    shard: Shard, store: StoreThread, rows: int, turn_s: float, rounds: int, figures: Figures
+) -> None:
+    """Turns with and without saving."""
+    spec = features()
+    model = build_model("deepfm", spec.layout, {"dim": DIM, "hidden": [256, 128]})
+    learner = BatchLearner(model, spec.layout, RoutingClient([shard]))
+    stream = Stream(rows, 32 if rows < 1_000_000 else 150).endless()
+    learn(shard, learner, stream, min(turn_s, 2.0), None)
+    ratios: list[float] = []
+    pauses: list[float] = []
+    touched = written = 0
+    for number in range(rounds):
+        rates = {}
+        for saving in (number % 2 == 0, number % 2 == 1):
+            submit(store, shard.seal(0))
+            committed = store.flush(FLUSH_S)
+            seen = learn(shard, learner, stream, turn_s, store if saving else None)
+            rates[saving] = seen.examples / seen.elapsed_s
+            if saving:
+                pauses += seen.pauses_s
+                touched += seen.touched_rows
+                last = store.flush(FLUSH_S)
+                written += stored_between(store, committed, last)
+        ratios.append(rates[True] / rates[False])
+        say(
+            f"round {number + 1}: {rates[True]:,.0f} examples/s saving, {rates[False]:,.0f} not, "
+            f"longest pause {max(pauses) * 1e3:.1f} ms"
+        )
+    figures["train_while_sealing_ratio"] = median(ratios)
+    figures["train_examples_per_s"] = rates[False]
+    figures["longest_pause_ms"] = max(pauses) * 1e3
+    figures["touched_rows_per_s"] = touched / (rounds * turn_s)
+    figures["bytes_per_touched_row"] = written / max(touched, 1)
+
+
+def stored_between(store: StoreThread, first: Commit | None, last: Commit | None) -> int:
+    """Bytes of the blocks after one commit, up to another, as they lie in the store."""
+    assert first is not None  # noqa: S101  # the run has committed before
+    assert last is not None  # noqa: S101
+    return sum(
+        store.location.size(block_name(0, Cursor(epoch, last.at.generation)))
+        for epoch in range(first.at.epoch + 1, last.at.epoch + 1)
+    )
+
+
+def drop(path: Path) -> None:
+    """Remove a file where it is there."""
+    path.unlink(missing_ok=True)
+
+
+def compaction(
+    root: Path, location: Location, commit: Commit, rounds: int, figures: Figures
+) -> None:
+    """The newest chain into a new base, against copying the same files into one."""
+    chain = commit.shards[0]
+    names = [block_name(chain.shard, cursor) for cursor in chain.blocks]
+    if chain.base is not None:
+        names.insert(0, base_name(chain.shard, chain.base))
+    paths = [root / name for name in names]
+    size = sum(path.stat().st_size for path in paths)
+    target, made = root / "copied", root / base_name(chain.shard, chain.cursor)
+    ratios, copied_s, compacted_s = [], [], []
+    for _ in range(rounds):
+        drop(target)
+        drop(made)
+        copied_s.append(seconds(copy, paths, target))
+        compacted_s.append(seconds(compact, location, chain, memory_bytes=512 << 20))
+        ratios.append(copied_s[-1] / compacted_s[-1])
+    drop(target)
+    say(
+        f"compaction of {size / 1e6:,.0f} MB ({len(paths)} files): {median(compacted_s):.2f} s, "
+        f"copying {median(copied_s):.2f} s"
+    )
+    figures["compact_vs_copy"] = median(ratios)
+    figures["compact_bytes_per_s"] = size / median(compacted_s)
+
+
+def copy(paths: list[Path], target: Path) -> None:
+    """Read every file through a buffer and write it to the target, to the disk as compaction does."""
+    buffer = bytearray(4 << 20)
+    view = memoryview(buffer)
+    with target.open("wb", buffering=0) as out:
+        for path in paths:
+            with path.open("rb", buffering=0) as source:
+                while n := source.readinto(buffer):
+                    out.write(view[:n])
+        os.fsync(out.fileno())
+
+
+def restoring(
+    root: Path, location: Location, commit: Commit, rounds: int, figures: Figures
+) -> None:
+    """A commit that is one base, restored, against np.fromfile of that file."""
+    chain = commit.shards[0]
+    assert chain.base is not None  # noqa: S101  # compaction has made it so
+    path = root / base_name(chain.shard, chain.base)
+    ratios, restored_s, read_s = [], [], []
+    for _ in range(rounds):
+        gc.collect()
+        read_s.append(seconds(np.fromfile, path, dtype=np.uint8))
+        gc.collect()
+        restored_s.append(seconds(restore_shards, location, commit, [shard_spec()]))
+        ratios.append(read_s[-1] / restored_s[-1])
+    size = path.stat().st_size
+    say(
+        f"restore of {size / 1e6:,.0f} MB: {median(restored_s):.2f} s, np.fromfile "
+        f"{median(read_s):.2f} s"
+    )
+    figures["restore_vs_fromfile"] = median(ratios)
+    figures["restore_s"] = median(restored_s)
+    figures["restored_mb"] = size / 1e6
+
+
+def resharding(location: Location, rows: int, rounds: int, figures: Figures) -> None:
+    """Four shards' bases restored as three."""
+    four = [Shard(shard_spec(number, dense=False)) for number in range(4)]
+    fill(four, rows)
+    commit = commit_bases(location, four)
+    del four
+    gc.collect()
+    three = [shard_spec(number, dense=False) for number in range(3)]
+    taken_s = [seconds(restore_shards, location, commit, three) for _ in range(rounds)]
+    figures["restore_4_to_3_shards_s"] = median(taken_s)
+    say(f"4 shards of {rows:,} rows in all, restored as 3: {median(taken_s):.2f} s")
+
+
+def commit_bases(location: Location, shards: list[Shard]) -> Commit:
+    """A restore point whose chains are bases alone."""
+    thread = opened(location, shards)
+    thread.submit(Epoch(tuple(shard.seal(0) for shard in shards)))
+    thread.flush(FLUSH_S)
+    thread.compact_now()
+    # The bases are named by the commits that come after.
+    thread.submit(Epoch(tuple(shard.seal(0) for shard in shards)))
+    commit = thread.flush(FLUSH_S)
+    thread.close(FLUSH_S)
+    assert commit is not None  # noqa: S101  # flush has waited for it
+    return commit
+
+
+def opened(location: Location, shards: list[Shard]) -> StoreThread:
+    """A store for new shards, which write from now on."""
+    clock = SystemClock()
+    claim = take_claim(location, Holder.of_this_process("benchmark"), clock=clock, lease_s=3_600.0)
+    for shard in shards:
+        shard.promote(claim.generation)
+    description = describe([shard.spec for shard in shards])
+    chains = [ShardChain(number, None, ()) for number in range(len(shards))]
+    writer = StoreWriter(location, claim, description, chains, clock=clock)
+    thread = StoreThread(location, writer, UpkeepPolicy(), clock=clock)
+    thread.start()
+    return thread
+
+
+def main() -> None:
+    """Run it."""
+    options = parse_options(str(__doc__).splitlines()[0])
+    rows = 200_000 if options.quick else 5_000_000
+    turn_s, rounds = (3.0, 2) if options.quick else (12.0, 4)
+    figures: Figures = {"rows": rows}
+    say("compiling kernels")
+    model = build_model("deepfm", features().layout, {"dim": DIM, "hidden": [256, 128]})
+    spare = Shard(shard_spec())
+    warm_up_learner(
+        BatchLearner(model, features().layout, RoutingClient([spare])), features().layout
+    )
+    with tempfile.TemporaryDirectory(prefix="trilith-bench-") as folder:
+        root = Path(folder)
+        commit_bases(Location.at(str(root / "warm-up")), [spare])
+        say(f"filling {rows:,} rows")
+        shard = Shard(shard_spec())
+        fill([shard], rows)
+        location = Location.at(str(root / "store"))
+        store = opened(location, [shard])
+        submit(store, shard.seal(0))
+        store.flush(FLUSH_S)
+        store.compact_now()
+        train_while_sealing(shard, store, rows, turn_s, rounds, figures)
+        submit(store, shard.seal(0))
+        commit = store.flush(FLUSH_S)
+        assert commit is not None  # noqa: S101  # flush has waited for it
+        compaction(root / "store", location, commit, rounds + 1, figures)
+        store.compact_now()
+        submit(store, shard.seal(0))
+        commit = store.flush(FLUSH_S)
+        assert commit is not None  # noqa: S101
+        restoring(root / "store", location, commit, rounds + 1, figures)
+        store.close(FLUSH_S)
+        del shard, store
+        gc.collect()
+        resharding(Location.at(str(root / "shards")), rows, rounds, figures)
+    finish(options, figures)
+
+
+if __name__ == "__main__":
+    main()
