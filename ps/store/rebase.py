@@ -16,25 +16,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ps.errors import ShapeError
-from ps.kernels import merge
-from ps.store.base_file import BaseWriter
 from ps.store.base_format import row_bytes
+from ps.store.base_writer import BaseWriter
 from ps.store.chains import ChainReader, folded
-from ps.store.changes import ChangeSet, entry_bytes, new_index
+from ps.store.changes import ChangeSet, entry_bytes
 from ps.store.left_out import NOTHING, LeftOut
-from ps.store.rows import BUCKETS, buckets_of, first_rows, no_rows, pick
+from ps.store.overlay import Overlay
+from ps.store.ownership import BucketRange
+from ps.store.rows import BUCKETS, buckets_of, no_rows, pick
 from ps.store.sections import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ps.arrays import F32, I64, U32, U64
+    from ps.arrays import I64
     from ps.block import Block, Cursor, TableDelta
     from ps.store.location import Location
-
-# Halves of slots used for what is looked up: mostly empty, so that a row that did not change, as most
-# do not, is known at the first look.
-_SLOTS_PER_ENTRY = 4
 
 Shapes = dict[str, tuple[int, int]]
 
@@ -63,6 +60,11 @@ class _Piece:
     first_bucket: int
     end_bucket: int
     changed: int
+
+    @property
+    def buckets(self) -> BucketRange:
+        """Its range."""
+        return BucketRange(self.first_bucket, self.end_bucket)
 
 
 def rebase(
@@ -207,7 +209,7 @@ def _write(
 ) -> None:
     """Write consecutive pieces of one table out of one source."""
     first, end = pieces[0].first_bucket, pieces[-1].end_bucket
-    overlay = _Overlay(source.changes.get(table) or ChangeSet(*shape, first, end))
+    overlay = Overlay(source.changes.get(table) or ChangeSet(*shape, first, end))
     base = source.chain.base
     old = iter(() if base is None else base.sections(first, end, {table}))
     loaded = next(old, None)
@@ -218,17 +220,19 @@ def _write(
         old_rows = no_rows(*shape) if here is None else left_out.rows(table, here.rows)
         by_bucket = None
         for piece in group:
-            is_same = here is not None and old_rows is here.rows and not overlay.changed(piece)
+            is_same = (
+                here is not None and old_rows is here.rows and not overlay.changed(piece.buckets)
+            )
             if here is not None and is_same and piece.is_whole:
                 writer.copy_section(piece.end_bucket, here)
             elif here is None or piece.is_whole:
-                writer.write_section(piece.end_bucket, *overlay.onto(old_rows, piece))
+                writer.write_section(piece.end_bucket, *overlay.onto(old_rows, piece.buckets))
             else:
                 by_bucket = by_bucket or _by_bucket(old_rows)
                 order, starts = by_bucket
                 places = order[starts[piece.first_bucket] : starts[piece.end_bucket]]
                 part = pick(old_rows, places, places[:0])
-                writer.write_section(piece.end_bucket, *overlay.onto(part, piece))
+                writer.write_section(piece.end_bucket, *overlay.onto(part, piece.buckets))
             on_section(writer.written_bytes)
         if here is not None:
             loaded = next(old, None)
@@ -240,51 +244,3 @@ def _by_bucket(rows: TableDelta) -> tuple[I64, I64]:
     starts = np.zeros(BUCKETS + 1, dtype=np.int64)
     np.cumsum(np.bincount(buckets, minlength=BUCKETS), out=starts[1:])
     return np.argsort(buckets, kind="stable"), starts
-
-
-class _Overlay:
-    """Lays a set of changes over base rows, piece by piece."""
-
-    def __init__(self, changes: ChangeSet) -> None:
-        self._changes = changes
-        self._order, self._starts = changes.by_bucket()
-        self._new = no_rows(changes.width, changes.state_width)
-        self._matched = np.empty((2, 1), dtype=np.int64)
-        self._index = new_index(_SLOTS_PER_ENTRY)
-
-    def changed(self, piece: _Piece) -> int:
-        """How many fids changed in the piece's buckets."""
-        return int(self._starts[piece.end_bucket] - self._starts[piece.first_bucket])
-
-    def onto(self, rows: TableDelta, piece: _Piece) -> tuple[TableDelta, TableDelta]:
-        """`rows`, changed in place, as far as they are left; and rows to be appended, until the next
-        piece.
-        """
-        n = self.changed(piece)
-        if n > self._new.fids.size:
-            size = max(n, 2 * self._new.fids.size)
-            self._new = no_rows(self._changes.width, self._changes.state_width, size)
-        c = self._changes
-        if n > self._matched.shape[1]:
-            self._matched = np.empty((2, n), dtype=np.int64)
-            self._index = new_index(_SLOTS_PER_ENTRY * n)
-        index = new_index(_SLOTS_PER_ENTRY * n, self._index)
-        entries = (
-            c.fids,
-            c.kinds,
-            c.last_seen_s,
-            c.weights,
-            c.state,
-            self._order,
-            self._starts[piece.first_bucket],
-            self._starts[piece.end_bucket],
-            c.width,
-            c.state_width,
-        )
-        kept = merge.overlay(index, self._matched[0], self._matched[1], *entries, *_flat(rows))
-        appended = merge.gather_new(*entries, *_flat(self._new))
-        return first_rows(rows, int(kept)), first_rows(self._new, int(appended))
-
-
-def _flat(rows: TableDelta) -> tuple[U64, U32, F32, F32]:
-    return rows.fids, rows.last_seen_s, rows.weights.reshape(-1), rows.state.reshape(-1)

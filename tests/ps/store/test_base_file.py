@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ps.block import Cursor
 from ps.errors import CorruptFileError, ForeignBlockError, ForeignFileError, ShapeError, StoreError
 from ps.store import base_format, sections
-from ps.store.base_file import BaseReader, BaseWriter, write_base
+from ps.store.base_file import BaseReader
+from ps.store.base_writer import BaseWriter, write_base
 from ps.store.block_file import read_block, write_block
 from ps.store.heads import head_of
 from ps.store.names import base_name, block_name

@@ -17,7 +17,7 @@ from ps.errors import CorruptFileError, FileMissingError, SpecError, UnknownTabl
 from ps.optimizers import AdaGrad
 from ps.shard import Shard
 from ps.store import sections
-from ps.store.base_file import write_base
+from ps.store.base_writer import write_base
 from ps.store.block_file import read_block, write_block
 from ps.store.commit import ShardChain
 from ps.store.compactor import compact
