@@ -31,7 +31,8 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 wrong usage, or something that cannot be; 3 nothing runs there, "
     "or it cannot be reached; 4 refused: not confirmed, a wrong token, or a store that another "
     "process writes to; 5 a file of the store is damaged; 130 interrupted by Ctrl-C. With --json an "
-    'error is a JSON object as well: {"error": its class, "message": ..., "exit_code": ...}.'
+    'error is a JSON object as well: {"error": its class, "message": ..., "exit_code": ...}; the keys '
+    "of answers are the fields of ps.admin.target and ps.admin.reports."
 )
 
 

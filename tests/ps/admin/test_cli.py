@@ -7,13 +7,34 @@ import os
 import pty
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ps.admin.reports import (
+    DamagedFile,
+    ExportReport,
+    SnapshotDeletion,
+    VerifiedPoint,
+    VerifyReport,
+)
 from ps.admin.server import AdminServer
-from ps.admin.target import AdminSettings
+from ps.admin.target import (
+    AdminSettings,
+    FailoverReport,
+    InspectedRow,
+    InspectedSlot,
+    JobStatus,
+    PruneReport,
+    ReplicaStatus,
+    ReshardReport,
+    RestorePoint,
+    RollbackReport,
+    ShardStatus,
+    StoreStatus,
+    TableStatus,
+)
 from ps.errors import JobBusyError, NoRestorePointError, NoStoreError
 from tests.ps.admin.certificates import make_certificate
 from tests.ps.admin.commands import COUNT_IMPORTS, DEADLINE_S, run
@@ -438,3 +459,36 @@ def test_it_imports_nothing_heavy(server: AdminServer, arguments: list[str]) -> 
         check=False,
     )
     assert (done.returncode, done.stderr.strip()) == (0, "[]"), done.stderr
+
+
+# Scripts rely on these: add to them, and change none.
+KEYS: dict[type, str] = {
+    JobStatus: "job model version pid host started_us now_us state paused generation epoch examples "
+    "examples_per_s event_ts_us metrics quarantined skips shards replicas store",
+    ShardStatus: "shard generation epoch event_ts_us positions rows allocated_bytes pushes_applied "
+    "pushes_repeated standby_epoch",
+    ReplicaStatus: "address ready epochs generations rows staleness_p50_s staleness_p99_s last_error",
+    StoreStatus: "url state committed_epoch committed_us waiting_blocks waiting_bytes restore_points "
+    "stored_bytes compacting last_error",
+    TableStatus: "name width state_width optimizer initializer row_bytes rows rows_by_shard "
+    "capacity_rows rows_admitted rows_expired rows_evicted occurrences_refused allocated_bytes slots",
+    InspectedRow: "table fid slot shard bucket present last_seen_s expires_s weights state occurrences",
+    InspectedSlot: "table slot settings rows oldest_seen_s newest_seen_s examples",
+    RestorePoint: "epoch generation created_us event_ts_us shards positions rows bytes_to_read aligned "
+    "pinned_by",
+    PruneReport: "dry_run restore_points files bytes",
+    RollbackReport: "dry_run from_epoch to_epoch epoch generation positions skips rows_changed "
+    "rows_removed seconds",
+    ReshardReport: "dry_run shards_before shards_after epoch generation rows seconds",
+    FailoverReport: "shard source generation epoch positions seconds",
+    VerifyReport: "url files bytes restore_points newest_whole_epoch damaged unneeded strangers",
+    VerifiedPoint: "epoch generation whole faulty_files",
+    DamagedFile: "name fault",
+    ExportReport: "source destination epoch generation files bytes",
+    SnapshotDeletion: "dry_run snapshot epoch",
+}
+
+
+@pytest.mark.parametrize("kind", KEYS, ids=lambda kind: kind.__name__)
+def test_the_keys_of_json_stay(kind: Any) -> None:
+    assert {field.name for field in fields(kind)} >= set(KEYS[kind].split())
