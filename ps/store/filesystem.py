@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
-import os
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import fsspec
 
 from ps.errors import FileMissingError, SpecError, StoreUnavailableError
-from ps.store.location import UNFINISHED
+from ps.store.unfinished import forget, name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +28,6 @@ _S3_CLIENT = {
     "read_timeout": 30,
     "retries": {"max_attempts": 3, "mode": "standard"},
 }
-_COUNTER = itertools.count()
 
 
 class BoundedFilesystem:
@@ -119,11 +116,13 @@ class BoundedFilesystem:
             if self.exists(beside):
                 self.fs.rm_file(beside)
             raise
+        finally:
+            forget(beside)
 
     def beside(self, path: str) -> str:
         """Where a file is written before it is moved to its path. Inside call()."""
         self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        return f"{path}{UNFINISHED}{os.getpid()}-{next(_COUNTER)}"
+        return name_beside(path)
 
     def _unavailable(self, name: str, what: str, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(

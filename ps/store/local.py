@@ -8,7 +8,6 @@ be given up.
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from ps.errors import FileMissingError, SpecError, StoreUnavailableError
 from ps.store.location import UNFINISHED, FileInfo, Location, check_name
+from ps.store.unfinished import forget, is_left_behind, name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,9 +36,6 @@ _ADVICE = {
     errno.EISDIR: "move the folder of that name away",
     errno.EIO: "check the disk",
 }
-# Makes names of unfinished files unlike within a process; between processes the number of the
-# process does, and where that is not enough (two machines), the next number is tried.
-_COUNTER = itertools.count()
 
 
 class LocalLocation(Location):
@@ -89,7 +86,8 @@ class LocalLocation(Location):
                         raise
                     return _create_without_link(folder, last, data)
             finally:
-                os.unlink(unfinished, dir_fd=folder)
+                _unlink_if_there(unfinished, folder)
+                forget(unfinished)
             os.fsync(folder)
             return True
 
@@ -110,6 +108,8 @@ class LocalLocation(Location):
             except BaseException:
                 _unlink_if_there(unfinished, folder)
                 raise
+            finally:
+                forget(unfinished)
             os.fsync(folder)
 
     def list(self, folder: str = "") -> Listing:
@@ -118,8 +118,7 @@ class LocalLocation(Location):
 
     def list_unfinished(self) -> Listing:
         """What other processes have left behind or are writing."""
-        own = f"{UNFINISHED}{os.getpid()}-"
-        return [i for i in self._walk("") if UNFINISHED in i.name and own not in i.name]
+        return [info for info in self._walk("") if is_left_behind(info.name)]
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; one that is gone already is no error."""
@@ -259,13 +258,15 @@ def _unavailable(full_name: str, what: str, error: OSError) -> StoreUnavailableE
 def _unfinished(folder: int, name: str) -> tuple[str, int]:
     """A new file beside the one to be written: its name and descriptor."""
     while True:
-        candidate = f"{name}{UNFINISHED}{os.getpid()}-{next(_COUNTER)}"
+        candidate = name_beside(name)
         try:
-            return candidate, os.open(
-                candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder
-            )
-        except FileExistsError:
-            continue
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            return candidate, os.open(candidate, flags, 0o666, dir_fd=folder)
+        except FileExistsError:  # of a process with this one's number, here or on another machine
+            forget(candidate)
+        except BaseException:
+            forget(candidate)
+            raise
 
 
 def _create_without_link(folder: int, name: str, data: bytes) -> bool:

@@ -13,7 +13,6 @@ are not files; let the bucket's lifecycle abort them.
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ps.errors import FileMissingError, StoreUnavailableError
 from ps.store.filesystem import BoundedFilesystem
 from ps.store.location import UNFINISHED, FileInfo, Location, check_name
+from ps.store.unfinished import forget, is_left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -127,8 +127,7 @@ class RemoteLocation(Location):
         """What other processes have left behind or are writing."""
         if self._remote.puts_at_once:
             return []
-        own = f"{UNFINISHED}{os.getpid()}-"
-        return [i for i in self._walk("") if UNFINISHED in i.name and own not in i.name]
+        return [info for info in self._walk("") if is_left_behind(info.name)]
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; one that is gone already is no error."""
@@ -212,6 +211,7 @@ class _Upload:
                 remote.fs.mv(self._beside, path)
 
         remote.call(self._name, "written", commit, _PART_BYTES)
+        forget(self._beside or "")
 
     def abandon(self) -> None:
         """Leave nothing behind, as far as the store lets us: an error here would hide the first."""
@@ -231,6 +231,8 @@ class _Upload:
             self._remote.call(self._name, "discarded", discard)
         except (StoreUnavailableError, FileMissingError):
             return
+        finally:
+            forget(self._beside or "")
 
     def _send(self) -> None:
         remote, path = self._remote, self._path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -246,7 +247,8 @@ def test_symbolic_links_lead_nowhere(tmp_path: Path) -> None:
 def test_what_a_dead_writer_left_is_listed_apart(tmp_path: Path) -> None:
     store = Location.at(str(tmp_path))
     store.write("blocks/a", [b"x"])
-    left = f"blocks/b{UNFINISHED}99999999-1"
+    # In a container, the process before this one had its number.
+    left = f"blocks/b{UNFINISHED}{os.getpid()}-123456789"
     (tmp_path / left).write_bytes(b"half")
     assert names(store) == ["blocks/a"]
     assert [info.name for info in store.list_unfinished()] == [left]
