@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ps.errors import StoreUnavailableError
@@ -26,6 +27,7 @@ class Tenure(Claim):
     def __init__(self, location: Location, holder: Holder, clock: Clock, above: int = 0) -> None:
         """Take the first. Raises StoreInUseError, StoreUnavailableError, ForeignFileError."""
         self._of = (location, holder, clock)
+        self._admin = holder.admin
         self._lock_of_claims = threading.Lock()
         self._claims = [take_claim(location, holder, clock=clock, lease_s=LEASE_S, above=above)]
 
@@ -42,6 +44,8 @@ class Tenure(Claim):
         location, holder, clock = self._of
         with self._lock_of_claims:
             self._claims[-1].check()
+            # Whoever looks for the job by its store looks at the newest claim.
+            holder = replace(holder, admin=self._admin)
             self._claims.append(take_claim(location, holder, clock=clock, lease_s=LEASE_S))
         return self.generation
 
@@ -53,6 +57,7 @@ class Tenure(Claim):
     def renew(self, admin: str | None = None) -> None:
         """See Claim."""
         with self._lock_of_claims:
+            self._admin = admin or self._admin
             self._claims[-1].renew(admin)
 
     def release(self) -> None:
