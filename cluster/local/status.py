@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,12 @@ from cluster.progress import RunProgress
 from ps.admin.target import JobStatus, ReplicaStatus, ShardStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from cluster.local.durability import Durability
     from cluster.local.learning import Learning
     from cluster.local.publishing import Publishing
     from cluster.local.serving import ServingReplica
-    from cluster.local.standby import Standbys
     from cluster.plan import Plan
     from ps.admin.target import Pausable, StoreStatus
     from ps.clock import Clock
@@ -66,7 +65,12 @@ class StatusBoard:
 
     def post(self, progress: RunProgress, learning: Learning) -> None:
         """Tell how the run stands now: the training thread, between two batches."""
-        shards = tuple(_shard_status(shard) for shard in learning.shards)
+        standbys = self._publishing.standbys
+        epochs = [] if standbys is None else standbys.epochs
+        shards = tuple(
+            _shard_status(shard, epochs[number] if number < len(epochs) else None)
+            for number, shard in enumerate(learning.shards)
+        )
         self._glance = _Glance(progress, shards, learning.skips)
 
     def read(self, store: StoreStatus | None) -> JobStatus:
@@ -101,7 +105,7 @@ class StatusBoard:
             },
             quarantined=progress.quarantined,
             skips=glance.skips,
-            shards=_with_standbys(shards, publishing.standbys),
+            shards=shards,
             replicas=[_replica_status(serving) for serving in publishing.serving],
             store=store,
         )
@@ -156,7 +160,7 @@ def _worst(seconds: Iterable[float | None]) -> float | None:
     return max((value for value in seconds if value is not None), default=None)
 
 
-def _shard_status(shard: Shard) -> ShardStatus:
+def _shard_status(shard: Shard, standby_epoch: int | None) -> ShardStatus:
     stats = shard.stats()
     return ShardStatus(
         shard=shard.spec.shard,
@@ -168,19 +172,8 @@ def _shard_status(shard: Shard) -> ShardStatus:
         allocated_bytes=sum(table.allocated_bytes for table in stats.tables.values()),
         pushes_applied=stats.pushes_applied,
         pushes_repeated=stats.pushes_repeated,
+        standby_epoch=standby_epoch,
     )
-
-
-def _with_standbys(
-    shards: Sequence[ShardStatus], standbys: Standbys | None
-) -> Sequence[ShardStatus]:
-    if standbys is None:
-        return shards
-    epochs = standbys.epochs
-    return [
-        replace(shard, standby_epoch=epochs[shard.shard] if shard.shard < len(epochs) else None)
-        for shard in shards
-    ]
 
 
 def _replica_status(serving: ServingReplica) -> ReplicaStatus:
