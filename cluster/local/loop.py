@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cluster.local.learning import Learning
     from cluster.plan import Plan
     from ps.clock import Clock
-    from worker.preparation import Prepared
 
 # How often a paused or finished run looks whether it is to stop; requests wake it at once.
 _LOOK_S = 0.2
@@ -76,19 +75,18 @@ class Loop:
             self._learning.trainer.validating = number == 0
             with Prefetcher(prepared, depth=self._plan.train.prefetch_batches) as batches:
                 for batch in batches:
-                    if stop.is_set():
+                    self._wait_while_paused(stop)
+                    if stop.is_set() or self._restart:
                         return
-                    self._learn_from(batch)
-                    while self.paused and not self._restart and not stop.is_set():
-                        self._control.wait(min(_LOOK_S, self._plan.serve.sync_interval_s))
-                        self._between(0)
-                    if self._restart:
-                        return
-            if stop.is_set():
+                    self._between(self._learning.learn(batch))
+            if stop.is_set() or self._restart:
                 return
 
-    def _learn_from(self, batch: Prepared) -> None:
-        self._between(self._learning.learn(batch))
+    def _wait_while_paused(self, stop: threading.Event) -> None:
+        """Between two batches, and doing what is asked."""
+        while self.paused and not self._restart and not stop.is_set():
+            self._control.wait(min(_LOOK_S, self._plan.serve.sync_interval_s))
+            self._between(0)
 
     def _between(self, learned: int) -> None:
         """The moment between two batches."""

@@ -22,6 +22,7 @@ from cluster.local.succession import Succession
 from ps.admin.server import AdminServer
 from ps.errors import StoreError
 from ps.shard import Shard
+from worker.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,10 +166,17 @@ class LocalRun:
         return progress
 
     def hold(self, stop: threading.Event) -> None:
-        """Go on serving what was learned, and doing what is asked, until stop is set."""
+        """After an error of the source, go on serving what was learned, and doing what is asked.
+
+        Ends once stop is set. A source that breaks off again, after a rollback, is told of.
+        """
         with self._control.open():
             while self._loop.hold(stop):
-                self._learn(stop)
+                try:
+                    self._learn(stop)
+                except SourceError as error:
+                    self._say(str(error))
+        self._save()
 
     def progress(self, *, finished: bool = False) -> RunProgress:
         """The run as it stands now."""

@@ -169,6 +169,81 @@ def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
     assert trilith("train", write_job(tmp_path), "--max-examples", 0).exit_code == 2
 
 
+def test_training_goes_on_from_its_store(tmp_path: Path) -> None:
+    def figures(*arguments: object) -> dict[str, Any]:
+        out = tmp_path / "figures.json"
+        result = trilith("train", job, "--json", out, "--digest", *arguments)
+        assert result.exit_code == 0, result.output
+        said.append(result.output)
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+
+    said: list[str] = []
+    job = write_job(tmp_path)
+    whole = figures()
+    store = tmp_path / "store"
+    part = figures("--store", store, "--max-examples", 1_024)
+    assert (part["examples"], part["examples_before"]) == (1_024, 0)
+    found = figures("--store", store)
+    assert f"resumed at epoch 2, 1,024 examples, from {store}" in said[-1]
+    assert (found["examples"], found["examples_before"]) == (2_000, 1_024)
+    for name in ("digest", "auc", "log_loss", "windows", "rows", "event_ts_us"):
+        assert found[name] == whole[name], name
+    # From an earlier restore point it comes to the same end.
+    assert figures("--store", store, "--from", 2)["digest"] == whole["digest"]
+
+
+def test_a_store_that_cannot_be_gone_on_from_says_why(tmp_path: Path) -> None:
+    job, store = write_job(tmp_path, train={"batch_size": 250}), tmp_path / "store"
+    assert trilith("train", job, "--from", 3).exit_code == 2
+    assert trilith("train", job, "--reset", "default").exit_code == 2
+    assert trilith("train", job, "--store", store, "--max-examples", 500).exit_code == 0
+    missing = trilith("train", job, "--store", store, "--from", 99)
+    assert missing.exit_code == 4
+    assert "no restore point of epoch 99" in missing.output
+    other = write_job(tmp_path, model={"kind": "fm", "dim": 4})
+    changed = trilith("train", other, "--store", store)
+    assert changed.exit_code == 2
+    assert "table default: width is 5 in the job, 1 in the store" in changed.output
+    assert "--reset NAME" in changed.output
+    reset = trilith("train", other, "--store", store, "--reset", "default", "--reset", "linear")
+    assert reset.exit_code == 0, reset.output
+    elsewhere = trilith("train", job, "--store", "nosuch://bucket/store")
+    assert elsewhere.exit_code in (1, 4)
+    assert "Traceback" not in elsewhere.output
+
+
+def test_a_store_another_process_writes_to_is_exit_code_4(tmp_path: Path) -> None:
+    from ps.clock import SystemClock
+    from ps.store.claim import take_claim
+    from ps.store.holder import Holder
+    from ps.store.location import Location
+
+    job, store = write_job(tmp_path), tmp_path / "store"
+    holder = Holder.of_this_process("another job")
+    with take_claim(Location.at(str(store)), holder, clock=SystemClock(), lease_s=60.0):
+        result = trilith("train", job, "--store", store)
+    assert result.exit_code == 4
+    assert "is being written by another job" in result.output
+
+
+def test_what_could_not_be_saved_is_exit_code_4(tmp_path: Path, monkeypatch: Any) -> None:
+    from cluster.local import durability
+    from ps.errors import StoreUnavailableError
+    from ps.store.writer import StoreWriter
+
+    def fail(self: StoreWriter, epoch: object) -> None:
+        raise StoreUnavailableError("the disk is full; make room")
+
+    monkeypatch.setattr(StoreWriter, "commit", fail)
+    monkeypatch.setattr(durability, "_SAY_S", 0.1)
+    monkeypatch.setattr(durability, "FLUSH_S", 0.1)
+    result = trilith("train", write_job(tmp_path), "--store", tmp_path / "store")
+    assert result.exit_code == 4
+    assert "the disk is full" in result.output
+    assert "progressive AUC" in result.output  # it has been learned, and is told
+
+
 def test_validate_shows_what_a_job_comes_to(tmp_path: Path) -> None:
     write_csv(tmp_path, "yesterday,u1,a,1.0,1")
     result = trilith("job", "validate", write_job(tmp_path, **CSV_JOB))

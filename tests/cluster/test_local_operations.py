@@ -57,7 +57,12 @@ def before_it_got_bad(run: LocalRun) -> int:
 
 
 def roll_back(run: LocalRun) -> RollbackReport:
-    return run.target.rollback(before_it_got_bad(run), dict(BAD), dry_run=False)
+    # Else it could come to its end between the two.
+    run.target.pause("training")
+    epoch = before_it_got_bad(run)
+    report = run.target.rollback(epoch, dict(BAD), dry_run=False)
+    run.target.resume("training")
+    return report
 
 
 @pytest.mark.parametrize("name", JOBS)

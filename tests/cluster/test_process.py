@@ -129,6 +129,33 @@ def test_an_interrupted_training_says_how_far_it_came(start: type[Process], tmp_
     assert "Traceback" not in err
 
 
+def test_a_killed_training_goes_on_where_its_store_is(start: type[Process], tmp_path: Path) -> None:
+    """Killed twice, then let run: the same digest as without a store."""
+
+    def digest(out: str) -> str:
+        found = re.search(r"digest\W+([0-9a-f]{32})", out)
+        assert found is not None, out
+        return found[1]
+
+    source = {"format": "synthetic", "records": 300_000}
+    plain = write_job(tmp_path, source=source)
+    whole = digest(start("train", plain, "--quiet", "--digest").end()[1])
+    store = {"url": "store", "commit_every": "50ms"}
+    job = write_job(tmp_path, source=source, store=store)
+    for attempt in range(2):
+        process = start("train", job, "--quiet", "--digest")
+        if attempt:
+            process.wait_for(r"resumed at epoch \d+")
+        process.wait_for("reaches this job at")
+        threading.Event().wait(0.3)
+        process.end(signal.SIGKILL)
+    process = start("train", job, "--quiet", "--digest")
+    process.wait_for(r"resumed at epoch \d+, [\d,]+ examples, from .*store")
+    code, out, err = process.end()
+    assert code == 0, err
+    assert digest(out) == whole
+
+
 def test_a_port_that_is_taken_is_exit_code_1(start: type[Process], tmp_path: Path) -> None:
     first = start("serve", write_job(tmp_path, source=_ENDLESS), "--quiet")
     target = first.wait_for(r"serving small on (\S+:\d+)")[1]
