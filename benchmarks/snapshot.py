@@ -2,7 +2,7 @@
 
     python -m benchmarks.snapshot [--quick] [--json FILE]
 
-One shard of 5 M rows of dim 16 under row-wise AdaGrad. Training is DeepFM on one thread, 26 fields of
+One shard of 5 M rows of dim 16 under AdaGrad. Training is DeepFM on one thread, 26 fields of
 ids and 13 numbers, batches of 4,096, ids drawn by popularity (the k-th most popular as often as 1 / k).
 Saving is what a job does: seal between two batches, gather in slices, commit to a local store, compact
 beside it. Turns with and without saving alternate, so that a noisy neighbour spoils both. Compaction
@@ -35,7 +35,7 @@ from ps.clock import SystemClock
 from ps.dense import DenseSpec
 from ps.initializers import Initializer
 from ps.messages import RowGradients
-from ps.optimizers import Adam, RowwiseAdaGrad
+from ps.optimizers import AdaGrad, Adam
 from ps.shard import Shard, ShardSpec
 from ps.store.background import StoreThread, UpkeepPolicy
 from ps.store.claim import take_claim
@@ -95,7 +95,7 @@ def shard_spec(shard: int = 0, *, dense: bool = True) -> ShardSpec:
     table = TableSpec(
         TABLE,
         model.row_width,
-        RowwiseAdaGrad(learning_rate=0.05),
+        AdaGrad(learning_rate=0.05),
         Initializer("normal", 0.01, model.leading_zeros),
     )
     variables = (

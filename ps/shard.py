@@ -305,6 +305,13 @@ class Shard:
         for name, n in rows.items():
             self.table(name).reserve_rows(n)
 
+    def commit_memory(self, rows: Mapping[str, int]) -> None:
+        """Have the memory of so many rows by table ready. Another thread may be loading them: that is
+        what this is for, since the system clears each page before it hands it out.
+        """
+        for name, n in rows.items():
+            self.table(name).commit_memory(n)
+
     def load(self, table: str, rows: TableDelta, *, fresh: bool = False) -> None:
         """Take over rows of a base, or of a block on the way to a restore point; adopt() ends it.
 

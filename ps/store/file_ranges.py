@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ps.errors import CorruptFileError
 
 if TYPE_CHECKING:
@@ -36,4 +34,8 @@ class FileRanges:
 
     def read_into(self, offset: int, buffer: U8) -> None:
         """Fill buffer, uint8[n] contiguous, from offset on."""
-        buffer[:] = np.frombuffer(self.read(offset, buffer.size), dtype=np.uint8)
+        found = self._location.read_into(self.name, offset, buffer.data)
+        if found != buffer.size:
+            raise CorruptFileError(
+                self.name, f"ends after {offset + found:,} bytes, in the middle of a piece"
+            )

@@ -85,6 +85,12 @@ class Location(ABC):
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer, or none, where the file ends before."""
 
+    def read_into(self, name: str, offset: int, buffer: memoryview) -> int:
+        """Fill buffer (writable bytes) from `offset`; how many bytes there were to fill it with."""
+        data = self.read_range(name, offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     @abstractmethod
     def size(self, name: str) -> int:
         """A file's size in bytes."""

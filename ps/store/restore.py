@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -109,10 +110,14 @@ def _as_it_was(
     base = chain.base
     if base is not None:
         wanted = [name for name in base.tables if name not in left_out]
-        shard.reserve({name: base.tables[name].rows for name in wanted})
-        for loaded in base.sections(tables=wanted):
-            shard.load(loaded.table, left_out.rows(loaded.table, loaded.rows), fresh=True)
-            progress.add(loaded.section.size_bytes)
+        rows = {name: base.tables[name].rows for name in wanted}
+        shard.reserve(rows)
+        with ThreadPoolExecutor(1, thread_name_prefix="commit-memory") as thread:
+            committed = thread.submit(shard.commit_memory, rows)
+            for loaded in base.sections(tables=wanted):
+                shard.load(loaded.table, left_out.rows(loaded.table, loaded.rows), fresh=True)
+                progress.add(loaded.section.size_bytes)
+            committed.result()
         shard.adopt(replace(left_out.block(base.head), model=spec.model))
     for block, size_bytes in chain.sized_blocks():
         shard.apply(replace(left_out.block(block), model=spec.model))

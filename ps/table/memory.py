@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ps.errors import SpecError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ps.arrays import U8
 
 # Linux's MAP_NORESERVE, which the mmap module does not name: reserve addresses, not memory.
 _MAP_NORESERVE = 0x4000
+# Linux's MADV_POPULATE_WRITE, since 5.14: commit pages as a write would, and leave them as they are.
+_MADV_POPULATE_WRITE = 23
 _HUGE_PAGE_BYTES = 2 << 20
+# So much at a time: a page fault of the thread that fills the memory waits no longer.
+_COMMIT_BYTES = 8 << 20
 
 
 def reserve(size_bytes: int, *, huge_pages: bool = True) -> U8:
@@ -37,3 +44,17 @@ def reserve(size_bytes: int, *, huge_pages: bool = True) -> U8:
     whole = np.frombuffer(mapping, dtype=np.uint8)
     start = -whole.ctypes.data % _HUGE_PAGE_BYTES
     return whole[start : start + rounded]
+
+
+def commit(memory: npt.NDArray[Any], size_bytes: int) -> None:
+    """Have the first size_bytes of reserved memory ready, so that writing to them waits for no page.
+
+    Content stays as it is, so another thread may be filling the memory meanwhile. Where the system
+    cannot, nothing happens: pages are then committed as they are touched.
+    """
+    madvise = ctypes.CDLL(None, use_errno=True).madvise
+    begin, end = memory.ctypes.data, memory.ctypes.data + min(size_bytes, memory.nbytes)
+    for at in range(begin, end, _COMMIT_BYTES):
+        size = min(_COMMIT_BYTES, end - at)
+        if madvise(ctypes.c_void_p(at), ctypes.c_size_t(size), _MADV_POPULATE_WRITE):
+            return

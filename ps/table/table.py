@@ -23,6 +23,7 @@ from ps.table.arrays import (
     with_room,
 )
 from ps.table.checks import check_examples, check_gradients, check_rows
+from ps.table.memory import commit
 from ps.table.policies import slot_policies
 from ps.table.spec import DEFAULT_CAPACITY_ROWS
 
@@ -460,6 +461,13 @@ class Table:
         if lines > counters[index.N_LINES]:
             counters[index.N_LINES] = lines
             counters[index.LOW_MASK] = low_mask
+
+    def commit_memory(self, rows: int) -> None:
+        """Have the memory of so many rows ready; another thread may be loading them meanwhile."""
+        lines = int(self._arrays.counters[index.N_LINES])
+        commit(self._arrays.tags, lines * _LINE_BYTES)
+        rows = min(rows, self._capacity_rows)
+        commit(self._arrays.words, rows * self._layout.stride * _WORD_BYTES)
 
     def mark_changed(self, fids: U64) -> None:
         """Count fids (uint64[n]) as changed in this epoch: those without a row as removed."""

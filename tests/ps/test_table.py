@@ -379,3 +379,15 @@ def test_every_row_ever_used_may_be_full_of_other_fids_many_times() -> None:
         assert len(delta.removed) == (20_000 if step else 0)
         sizes.append(table.allocated_bytes)
     assert sizes == [sizes[0]] * 10
+
+
+def test_committing_memory_ahead_leaves_rows_as_they_are() -> None:
+    table = counting(capacity_rows=1_000)
+    fids = fids_of(range(500))
+    table.push(gradients(fids, -1.0), now_s=1)
+    before = table.pull(fids)
+    # More than there is room for is no more than that.
+    for rows in (0, 100, 1_000, 1 << 40):
+        table.commit_memory(rows)
+    np.testing.assert_array_equal(table.pull(fids), before)
+    assert len(table) == 500

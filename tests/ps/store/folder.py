@@ -38,6 +38,11 @@ class Folder:
         self.reads[name] = self.reads.get(name, 0) + size
         return self.files[name][offset : offset + size]
 
+    def read_into(self, name: str, offset: int, buffer: memoryview) -> int:
+        data = self.read_range(name, offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def size(self, name: str) -> int:
         if name not in self.files:
             raise FileMissingError(self.url, name)
