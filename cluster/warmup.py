@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cluster.local.warmup import warm_up_store
 from model.batch import Batch, FidColumn
 from model.errors import FeatureError
 from ps.client import RoutingClient
@@ -55,7 +56,10 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
             replica.read(rows.fids)
             replica.remove(rows.fids)
         shard.expire(now_s=0, budget_rows=1)
-        shard.seal(sealed_us=0)
+    blocks = [shard.seal(sealed_us=0) for shard in shards]
+    if plan.store is not None:
+        say("compiling the store")
+        warm_up_store(specs[0], [blocks[0], shards[0].seal(sealed_us=0)])
     say("compiling features")
     _extract_first_rows(plan)
 

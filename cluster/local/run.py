@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cluster.plan import Plan
     from cluster.progress import RunProgress
     from ps.clock import Clock
+    from ps.store.commit import Commit
     from worker.metrics.progressive import ProgressiveMetrics
     from worker.trainer import BatchObserver
 
@@ -68,9 +69,17 @@ class LocalRun:
         self._say = say or _ignore
         self._resources = ExitStack()
         try:
-            self._durability, resumed = self._open_store(go_on_from or GoOnFrom())
+            self._durability = None
+            resumed = Resumed([Shard(spec) for spec in plan.shards])
+            if plan.store is not None:
+                self._durability = Durability(plan.name, plan.store, clock=clock, say=self._say)
+                self._resources.callback(self._durability.close)
+                resumed = self._durability.resume(plan.shards, go_on_from or GoOnFrom())
             self._learning = Learning(plan, resumed.shards, clock, on_batch)
-            self._go_on(resumed)
+            if self._durability is not None:
+                self._learning.trainer.generation = self._durability.generation
+                if resumed.commit is not None:
+                    self._go_on(resumed.commit, self._durability.url)
             self._publishing = Publishing(
                 plan, self._learning, clock, replicas=plan.serve.replicas if serve else 0
             )
@@ -156,6 +165,7 @@ class LocalRun:
         """
         stop = stop or threading.Event()
         self._started_s = self._told_s = self._clock.monotonic_s()
+        self._epochs.seal()
         self._publishing.start_standbys()
         with self._control.open():
             progress = self._learn(stop, save=not hold)
@@ -201,38 +211,21 @@ class LocalRun:
         """Stop servers and replicas, within their grace, and give up the store; may be called again."""
         self._resources.close()
 
-    def _open_store(self, go_on_from: GoOnFrom) -> tuple[Durability | None, Resumed]:
-        plan = self._plan
-        if plan.store is None:
-            return None, Resumed([Shard(spec) for spec in plan.shards], (), 0)
-        durability = Durability(plan.name, plan.store, clock=self._clock, say=self._say)
-        self._resources.callback(durability.close)
-        return durability, durability.resume(plan.shards, go_on_from)
-
-    def _go_on(self, resumed: Resumed) -> None:
+    def _go_on(self, commit: Commit, store: str) -> None:
         """From where the shards stand, with what was known of the stream then."""
-        if self._durability is not None:
-            self._learning.trainer.generation = self._durability.generation
-        commit = resumed.commit
-        if commit is None:
-            return
         state = worker_state(commit)
-        if state is None:
-            self._say("what was known of the stream is lost; metrics begin afresh")
-        else:
-            for what in self._learning.restore(state, commit.skips):
-                self._say(f"begins afresh: {what}")
+        afresh = ["all metrics, since what was known of the stream is lost"]
+        if state is not None:
+            afresh = self._learning.restore(state, commit.skips)
         self._learning.skips = dict(commit.skips)
-        assert self._durability is not None  # noqa: S101  # it is where the commit comes from
-        self._say(
-            f"resumed at epoch {commit.at.epoch}, {self._learning.trainer.examples:,} examples, "
-            f"from {self._durability.url}"
-        )
+        examples = self._learning.trainer.examples
+        self._say(f"resumed at epoch {commit.at.epoch}, {examples:,} examples, from {store}")
+        for what in afresh:
+            self._say(f"begins afresh: {what}")
 
     def _learn(self, stop: threading.Event, *, save: bool = False) -> RunProgress:
         """Learn to the end of the stream, or a stop; all of it published, and on its way to the store."""
         self._board.state = "training"
-        self._epochs.seal()
         try:
             self._loop.learn(stop)
         except BaseException:

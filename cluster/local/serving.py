@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ps.buckets import bucket_of, even_shard_map
+from ps.errors import PsError
 from serving.follower import Follower
 from serving.predictor import Predictor
 from serving.replica import Replica
@@ -59,9 +61,14 @@ class ServingReplica:
         return self.server.target if self._started else ""
 
     def start(self) -> None:
-        """Follow and listen. Raises serving.errors.ServerStartError."""
+        """Listen and follow: before training begins, which a base read later would hold up.
+
+        Raises serving.errors.ServerStartError.
+        """
         self.server.start()
         self._started = True
+        with suppress(PsError):  # it has been logged, and the thread tries again
+            self.follower.catch_up()
         self.follower.start()
 
     def stop(self) -> None:

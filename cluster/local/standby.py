@@ -39,7 +39,12 @@ class Standbys:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Catch up, and start the thread: before training begins, which a base read later would hold up.
+
+        Raises what the log and the shards raise.
+        """
+        for number in range(len(self._shards)):
+            self.catch_up(number)
         self._thread = threading.Thread(target=self._run, name="standbys", daemon=True)
         self._thread.start()
 
