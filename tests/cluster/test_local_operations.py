@@ -84,6 +84,40 @@ def test_a_rollback_equals_a_run_that_never_saw_the_range(name: str, tmp_path: P
     assert again == clean
 
 
+@pytest.mark.parametrize("between", ["compaction", "resharding", "failover", "pruning"])
+def test_a_rollback_goes_past_what_was_done_since(between: str, tmp_path: Path) -> None:
+    job = Job("counting", shards=2, store=tmp_path / "store", standbys=1)
+    clean = Operated(replace(job, store=None, standbys=0), skips=dict(BAD)).to_the_end()
+
+    def do(run: LocalRun) -> None:
+        save(run)
+        store = run._durability
+        assert store is not None
+        if between == "compaction":
+            store.compact()
+        elif between == "resharding":
+            run.target.reshard(3, dry_run=False)
+        elif between == "failover":
+            run.target.failover(1)
+        else:
+            for file in sorted((tmp_path / "store" / "commits").iterdir())[6:-1]:
+                file.unlink()
+            run.target.prune(dry_run=False)
+
+    run = Operated(job, {9: do, 14: roll_back}, serve=True)
+    found = run.to_the_end()
+    assert not run.errors, run.errors
+    if between == "resharding":
+        whole = Operated(
+            replace(job, store=None, standbys=0, shards=3), skips=dict(BAD)
+        ).to_the_end()
+        assert found == whole
+        job = replace(job, shards=3)
+    else:
+        assert found == clean
+    assert Operated(job).to_the_end() == found
+
+
 def test_a_replica_that_was_ahead_follows_a_rollback(tmp_path: Path) -> None:
     job = Job("fm", shards=2, ttl_s=20, store=tmp_path / "store")
 

@@ -125,6 +125,15 @@ def test_an_earlier_restore_point_may_be_gone_on_from(tmp_path: Path) -> None:
         run_for(job, go_on_from=GoOnFrom(999))
 
 
+def test_a_store_may_be_anywhere() -> None:
+    job = Job("fm", shards=2, store="memory://trilith-test-resume")
+    whole, _ = run_for(replace(job, store=None))
+    run_for(job, 5)
+    found, said = run_for(job)
+    assert found == whole
+    assert "resumed at epoch" in said[-1]
+
+
 def test_a_store_has_one_writer(tmp_path: Path) -> None:
     plan = plan_of(Job(store=tmp_path / "store"))
     with (
