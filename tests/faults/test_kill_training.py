@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL = "TRILITH_FAULTS" in os.environ
-RUNS = range(8 if ALL else 1)
+RUNS = range(3 if ALL else 1)
 KILLS = 20 if ALL else 6
 RECORDS = 24_000
 
