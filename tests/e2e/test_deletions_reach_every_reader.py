@@ -145,7 +145,7 @@ def test_every_reader_loses_what_left_and_keeps_what_stayed(story: Story, tmp_pa
     compacted = replace(commit, shards=(ShardChain(0, commit.at, (), commit.positions),))
     from_base = restore_shards(location, compacted, [SPEC])[0]
     three = restore_shards(location, commit, [replace(SPEC, shard=n) for n in range(3)])
-    readers = {
+    readers: dict[str, Callable[[U64], int]] = {
         "the shard": _held(story.shard),
         "replica": replica(story),
         "replica from a base": replica_from_a_base(story),
