@@ -5,61 +5,37 @@ It has no clock, thread, socket or file in it; the same calls leave the same byt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import xxhash
 
 from ps.admission import AdmissionFilter
-from ps.block import Block, Cursor
-from ps.dense import DenseSpec, DenseStore
+from ps.dense import DenseStore
 from ps.digest import digest_of
-from ps.errors import (
-    BlockGapError,
-    ForeignBlockError,
-    SealInProgressError,
-    ShapeError,
-    SpecError,
-    UnknownTableError,
-)
+from ps.errors import SealInProgressError, ShapeError, SpecError, UnknownTableError
 from ps.gradients import check_gradient
 from ps.messages import PushReceipt, ShardStats
 from ps.progress import Progress
-from ps.table import Table, TableSpec
+from ps.shard_spec import ShardSpec
+from ps.standing import check_kinship, filters_of, head_of, is_next, take_over
+from ps.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ps.arrays import F32, U64
-    from ps.block import FilterDelta, TableDelta
+    from ps.block import Block, Cursor, TableDelta
     from ps.messages import LogisticExamples, Push
     from ps.stream import Positions, Span
+
+__all__ = ["Shard", "ShardSpec"]
 
 # Each push pays for looking at this many rows for expiry: at least the floor, and a multiple of what
 # it touched, so that the hand comes round in a fraction of the pushes that would fill the table.
 _EXPIRY_FLOOR_ROWS = 1_024
 _EXPIRY_ROWS_PER_FID = 2
 _WHOLE_TABLE = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSpec:
-    """What one shard of a model holds.
-
-    model: the fingerprint of what was configured; blocks of another are refused. seed: with names
-    and fids, decides every initial value.
-    """
-
-    model: str
-    tables: tuple[TableSpec, ...]
-    dense: tuple[DenseSpec, ...] = ()
-    shard: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        names = [table.name for table in self.tables]
-        if len(set(names)) != len(names):
-            raise SpecError(f"two tables have one name among {names}; rename one")
 
 
 class Shard:
@@ -220,10 +196,10 @@ class Shard:
         progress = self._progress
         progress.epoch += 1
         self._sealing = replace(
-            self._head(sealed_us, base=False),
+            head_of(self.spec, progress, self._tables, sealed_us, base=False),
             after=progress.follows,
             dense=self._dense.seal(),
-            filters=self._filters(AdmissionFilter.delta),
+            filters=filters_of(self._tables, AdmissionFilter.delta),
         )
         for table in self._tables.values():
             table.begin_seal()
@@ -263,42 +239,14 @@ class Shard:
 
     def _export(self, sealed_us: int, *, with_overdue: bool) -> Block:
         return replace(
-            self._head(sealed_us, base=True),
+            head_of(self.spec, self._progress, self._tables, sealed_us, base=True),
             tables={
                 name: self._tables[name].export(with_overdue=with_overdue)
                 for name in sorted(self._tables)
             },
             dense=self._dense.export(),
-            filters=self._filters(AdmissionFilter.export),
+            filters=filters_of(self._tables, AdmissionFilter.export),
         )
-
-    def _head(self, sealed_us: int, *, base: bool) -> Block:
-        """A block of the epoch's number that says how far the shard has come, and holds nothing."""
-        progress = self._progress
-        return Block(
-            model=self.spec.model,
-            shard=self.spec.shard,
-            generation=progress.generation,
-            epoch=progress.epoch,
-            base=base,
-            event_ts_us=progress.event_ts_us,
-            sealed_us=sealed_us,
-            ingest_us=progress.ingest_us,
-            positions=dict(progress.positions),
-            tables={},
-            dense={},
-            filters={},
-            owners=dict(progress.owners),
-            tallies={name: table.tally() for name, table in sorted(self._tables.items())},
-            pushes_applied=progress.pushes_applied,
-            pushes_repeated=progress.pushes_repeated,
-        )
-
-    def _filters(
-        self, of: Callable[[AdmissionFilter], FilterDelta | None]
-    ) -> dict[str, FilterDelta]:
-        found = {name: of(table.admission) for name, table in sorted(self._tables.items())}
-        return {name: change for name, change in found.items() if change is not None}
 
     def reserve(self, rows: Mapping[str, int]) -> None:
         """Make room in the index for so many rows by table, before they are loaded."""
@@ -326,11 +274,9 @@ class Shard:
         What the head does not name stays as it is. Raises ForeignBlockError, UnknownTableError,
         ShapeError; then nothing has changed.
         """
-        self._check_kinship(head)
-        self._dense.check_restore(head.dense)
-        for name in (*head.filters, *head.tallies):
-            self.table(name)
-        self._follow(head)
+        check_kinship(self.spec, head)
+        self._check_fits(head)
+        take_over(head, self._progress, self._tables, self._dense)
 
     def apply(self, block: Block) -> bool:
         """Follow another shard's blocks; False where this epoch was applied before.
@@ -338,59 +284,22 @@ class Shard:
         A base block replaces the state of a new shard. Raises ForeignBlockError, BlockGapError,
         SpecError, UnknownTableError, ShapeError; then nothing has changed.
         """
-        self._check_kinship(block)
-        progress = self._progress
-        if block.generation < progress.generation:
-            raise ForeignBlockError(
-                f"block of generation {block.generation}, this reader follows "
-                f"{progress.generation}; its sender has been replaced"
-            )
-        same = block.generation == progress.generation
-        if block.epoch <= progress.epoch and same:
+        check_kinship(self.spec, block)
+        if not is_next(block, self._progress, self._tables):
             return False
-        if block.base:
-            if any(len(table) for table in self._tables.values()):
-                raise SpecError("a base block needs a shard without rows; make a new one")
-        elif block.follows != self.cursor and progress.epoch > 0:
-            if not same:
-                # A restored shard may be younger than its reader: only a base says what it holds.
-                raise ForeignBlockError(
-                    f"block of generation {block.generation} follows epoch {block.follows.epoch} of "
-                    f"{block.follows.generation}, this reader is at epoch {progress.epoch} of "
-                    f"{progress.generation}; start again from a base block"
-                )
-            raise BlockGapError(block.shard, progress.epoch + 1, block.follows.epoch + 1)
-        elif block.follows.epoch != progress.epoch:
-            raise BlockGapError(block.shard, progress.epoch + 1, block.follows.epoch + 1)
         for name, change in block.tables.items():
             self.table(name).check_change(change)
+        self._check_fits(block)
+        for name, change in block.tables.items():
+            self._tables[name].load(change, fresh=block.base)
+        take_over(block, self._progress, self._tables, self._dense)
+        return True
+
+    def _check_fits(self, block: Block) -> None:
+        """Refuse what take_over() could not take over: ShapeError, UnknownTableError."""
         self._dense.check_restore(block.dense)
         for name in (*block.filters, *block.tallies):
             self.table(name)
-        for name, change in block.tables.items():
-            self._tables[name].load(change, fresh=block.base)
-        self._follow(block)
-        return True
-
-    def _check_kinship(self, block: Block) -> None:
-        if (block.model, block.shard) != (self.spec.model, self.spec.shard):
-            raise ForeignBlockError(
-                f"block of model {block.model} shard {block.shard} offered to model "
-                f"{self.spec.model} shard {self.spec.shard}; point the reader at its own log"
-            )
-
-    def _follow(self, block: Block) -> None:
-        """Everything a block says but its rows. It has been checked."""
-        self._dense.restore(block.dense)
-        for name, change in block.filters.items():
-            self._tables[name].admission.apply(change, replace=block.base)
-        for name, tally in block.tallies.items():
-            self._tables[name].carry_on(tally)
-        self._progress.follow(block)
-        now_s = self._progress.now_s(block.event_ts_us)
-        for table in self._tables.values():
-            # Not advance_clock(): whoever was taken back has a younger event time than before.
-            table.set_clock(now_s)
 
     def promote(
         self, generation: int, *, epoch: int | None = None, follows: Cursor | None = None
