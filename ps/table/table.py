@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ps.arrays import F32, U32, U64, Bool
     from ps.block import TableDelta, TableTally
     from ps.dense import DenseSpec
-    from ps.kernels.layout import TableArrays
     from ps.messages import LogisticExamples, RowGradients, TableStats
     from ps.table.rows import Row
     from ps.table.spec import TableSpec
@@ -346,12 +345,3 @@ class Table:
     def allocated_bytes(self) -> int:
         """Bytes in use by rows ever used, index lines, maps of changes and the admission filter."""
         return self._rows.allocated_bytes + self.admission.allocated_bytes
-
-    @property
-    def _arrays(self) -> TableArrays:
-        """For tests that look beneath, as is _removed."""
-        return self._rows.arrays
-
-    @property
-    def _removed(self) -> U64:
-        return self._rows.removed

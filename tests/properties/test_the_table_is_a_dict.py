@@ -174,10 +174,10 @@ class TableMachine(RuleBasedStateMachine):
     @rule(now_s=seconds, budget_rows=st.integers(0, 40))
     def expire_some(self, now_s: int, budget_rows: int) -> None:
         self.clock_s = max(self.clock_s, now_s)
-        removed = int(self.table._arrays.counters[REMOVED])
+        removed = int(self.table._rows.arrays.counters[REMOVED])
         freed = self.table.expire(now_s=now_s, budget_rows=budget_rows)
         assert freed <= budget_rows
-        gone = self.table._removed[removed : removed + freed].tolist()
+        gone = self.table._rows.removed[removed : removed + freed].tolist()
         assert all(self.due(fid) for fid in gone)
         self.forget(gone)
 

@@ -25,7 +25,7 @@ def make(capacity_rows: int = 60_000) -> Table:
 
 
 def counter(table: Table, which: int) -> int:
-    return int(table._arrays.counters[which])
+    return int(table._rows.arrays.counters[which])
 
 
 def check_whole(table: Table, fids: np.ndarray, absent: np.ndarray) -> None:
@@ -104,4 +104,4 @@ def test_forced_splits_stay_within_what_was_reserved() -> None:
     table.push(gradients(fids_of(same_line_and_tag(capacity_rows))), now_s=0)
     _, stash_at = index.index_bytes(capacity_rows)
     assert counter(table, index.N_LINES) * index.ROWS_PER_LINE <= stash_at
-    assert table._arrays.rows.size >= stash_at + capacity_rows
+    assert table._rows.arrays.rows.size >= stash_at + capacity_rows

@@ -72,12 +72,12 @@ def test_keys_made_to_collide_are_loaded_all_the_same(fids: list[int]) -> None:
 def test_a_reserved_index_does_not_grow_under_what_it_was_reserved_for() -> None:
     table = Table(SPEC)
     table.reserve_rows(50_000)
-    lines = int(table._arrays.counters[index.N_LINES])
+    lines = int(table._rows.arrays.counters[index.N_LINES])
     table.load(taught(fids_of(range(50_000))).export(), fresh=True)
-    assert int(table._arrays.counters[index.N_LINES]) == lines
+    assert int(table._rows.arrays.counters[index.N_LINES]) == lines
     assert 50_000 / (lines * index.PLACES) > 0.85
     table.reserve_rows(60_000)
-    assert int(table._arrays.counters[index.N_LINES]) == lines
+    assert int(table._rows.arrays.counters[index.N_LINES]) == lines
     table.push(gradients(fids_of(range(60_000)), 1.0, 5), now_s=9)
     assert table.contains(fids_of(range(60_000))).all()
 
