@@ -37,7 +37,7 @@ from ps.initializers import Initializer
 from ps.messages import RowGradients
 from ps.optimizers import AdaGrad, Adam
 from ps.shard import Shard, ShardSpec
-from ps.store.background import StoreThread, UpkeepPolicy
+from ps.store.background import StoreThread
 from ps.store.claim import take_claim
 from ps.store.commit import ShardChain
 from ps.store.compactor import compact
@@ -46,6 +46,7 @@ from ps.store.holder import Holder
 from ps.store.location import Location
 from ps.store.names import base_name, block_name
 from ps.store.restore import restore_shards
+from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import Epoch, StoreWriter
 from ps.stream import Span
 from ps.table import TableSpec

@@ -81,9 +81,7 @@ class RunTarget:
 
     def prune(self, *, dry_run: bool) -> PruneReport:
         """See AdminTarget."""
-        store, plan = self._store("pruning"), self._run.plan.store
-        assert plan is not None  # noqa: S101  # there is a store
-        return restore_points.pruned(store, plan, self._run.clock, dry_run=dry_run)
+        return restore_points.pruned(self._store("pruning"), dry_run=dry_run)
 
     def rollback(self, epoch: int, skips: Skips, *, dry_run: bool) -> RollbackReport:
         """See AdminTarget."""
@@ -96,7 +94,9 @@ class RunTarget:
         """See AdminTarget."""
         if dry_run:
             return self._between("reshard", lambda: plan_reshard(self._run, shards))
-        return self._change("resharding", lambda: reshard(self._run, shards))
+        # What is under way is waited for in this thread, while training goes on.
+        with self._store("resharding").upkeep_held():
+            return self._change("resharding", lambda: reshard(self._run, shards))
 
     def failover(self, shard: int) -> FailoverReport:
         """See AdminTarget."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.local.changes import changed_between
@@ -13,11 +13,12 @@ from cluster.local.saving import Saving
 from cluster.local.tenure import Tenure
 from ps.admin.target import StoreStatus
 from ps.errors import NoRestorePointError, StoreUnavailableError
-from ps.store.background import StoreThread, UpkeepPolicy
+from ps.store.background import StoreThread
 from ps.store.catalog import Catalog
 from ps.store.description import describe
 from ps.store.holder import Holder
 from ps.store.location import Location
+from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ps.clock import Clock
     from ps.shard import Shard, ShardSpec
     from ps.store.commit import Commit, ShardChain
+    from ps.store.retention import PrunePlan
 
 # How long an operator, or the end of a run, waits for the store to take what is sealed.
 FLUSH_S = 60.0
@@ -94,7 +96,14 @@ class Durability:
             compact_share=plan.compact_after_share,
             compact_memory_bytes=plan.compact_memory_bytes,
         )
-        self._thread = StoreThread(self._location, self._writer, policy, clock=self._clock)
+        self._thread = StoreThread(
+            self._location,
+            self._writer,
+            policy,
+            clock=self._clock,
+            restored=None if resumed.commit is None else resumed.commit.at,
+            writing_since=self._tenure.first_generation,
+        )
         self._thread.start()
         self._resources.callback(self._thread.close, _CLOSE_S)
         self._saving = Saving(
@@ -192,11 +201,6 @@ class Durability:
         with self._reading:
             return self._restoring.cut_anew(commit, shards, at)
 
-    def is_whole(self, commit: Commit) -> bool:
-        """Whether all files the restore point names are there. Raises StoreUnavailableError."""
-        with self._reading:
-            return not self._catalog.survey().missing(commit)
-
     def changed_since(self, earlier: Commit, later: Commit, shards: int) -> FidsByShard | None:
         """The fids that changed from one restore point to another, by shard; None: nobody knows."""
         with self._reading:
@@ -206,6 +210,17 @@ class Durability:
     def compact(self) -> None:
         """Put bases in place of the newest restore point's chains, in this thread. Raises StoreError."""
         self._thread.compact_now()
+
+    def prune(self, *, dry_run: bool) -> PrunePlan:
+        """Delete what the plan does not keep, in this thread. Raises StoreError, CorruptFileError."""
+        return self._thread.prune_now(dry_run=dry_run)
+
+    def upkeep_held(self) -> AbstractContextManager[None]:
+        """Neither compaction nor pruning meanwhile; waits for what is under way.
+
+        Raises StoreUnavailableError where that takes too long.
+        """
+        return self._thread.upkeep_held()
 
     def close(self) -> None:
         """Stop saving, and give the store up; what was put and is not saved is lost. Again: nothing."""

@@ -21,20 +21,24 @@ def reshard(run: Succession, shards: int) -> ReshardReport:
     """Go on with another number of shards, between two batches.
 
     1. seal and save the present
-    2. write bases of the new shards to the store, out of what is there, and restore from these
-    3. go on with them under the next generation; seal an epoch, so that the store goes on from the
-       bases and from then on restores the new shards
+    2. write bases of the new shards to the store, out of what is there, under a generation that
+       nothing else is written at, and restore from these
+    3. go on with them under the next generation; seal an epoch, with which the store goes on from
+       the bases, and from then on restores the new shards
     4. let every replica lay the new set out beside what it serves, and change over in one step
 
-    Until 3 nothing has changed but for an epoch sealed early. Raises SpecError, NoStoreError,
-    StoreError.
+    Until 3 nothing has changed but for an epoch sealed early. From then on the job goes on with the
+    new shards, even where their first epoch cannot be saved for now, which is told. The caller holds
+    the store's upkeep: no restore point names the bases before that epoch is saved. Raises SpecError,
+    NoStoreError, StoreError.
     """
     began_s = run.clock.monotonic_s()
     before = len(run.learning.shards)
     specs, store = _checked(run, shards)
     run.epochs.seal(asked_for=True)  # 1
     present = store.save_now()
-    at = Cursor(run.epochs.number + 1, store.generation)  # 2
+    # The present shards may have to go on: their next epoch must not be taken for these bases.
+    at = Cursor(run.epochs.number + 1, run.next_generation())  # 2
     chains = store.cut_anew(present, shards, at)
     fresh = store.restore(replace(present, shards=chains), specs)
     generation = run.next_generation()  # 3
@@ -43,10 +47,8 @@ def reshard(run: Succession, shards: int) -> ReshardReport:
         run.publishing.forget()
         store.begin_chains(chains)
         run.epochs.seal(asked_for=True)
-        if not store.is_whole(store.save_now()):
-            # Pruning that was under way did not know yet that the bases are needed.
-            store.cut_anew(present, shards, at)
         run.publishing.start_over()  # 4
+    store.save_now()
     return ReshardReport(
         dry_run=False,
         shards_before=before,
@@ -67,7 +69,7 @@ def plan_reshard(run: Succession, shards: int) -> ReshardReport:
         shards_before=len(run.learning.shards),
         shards_after=shards,
         epoch=cursor.epoch + 3,
-        generation=cursor.generation + 1,
+        generation=cursor.generation + 2,
         rows=sum(run.learning.rows().values()),
         seconds=0.0,
     )

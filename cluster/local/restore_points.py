@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ps.admin.target import PruneReport, RestorePoint
 from ps.errors import NoRestorePointError, SpecError
 from ps.store.names import is_snapshot_name
-from ps.store.retention import RetentionPolicy, prune
+from ps.store.retention import RetentionPolicy
 from ps.store.snapshots import create_snapshot
 
 if TYPE_CHECKING:
@@ -55,16 +55,15 @@ def pin(store: Durability, name: str, epoch: int, clock: Clock) -> RestorePoint:
         return _named(catalog, name)
 
 
-def pruned(store: Durability, plan: StorePlan, clock: Clock, *, dry_run: bool) -> PruneReport:
-    """Delete what the plan does not keep. Raises StoreError."""
-    with store.reading() as catalog:
-        found = prune(catalog, retention_of(plan), now_us=clock.now_us(), dry_run=dry_run)
-        return PruneReport(
-            dry_run=dry_run,
-            restore_points=[at.epoch for at in found.points],
-            files=len(found.files) + len(found.leftovers),
-            bytes=found.bytes,
-        )
+def pruned(store: Durability, *, dry_run: bool) -> PruneReport:
+    """Delete what the plan does not keep. Raises StoreError, CorruptFileError."""
+    found = store.prune(dry_run=dry_run)
+    return PruneReport(
+        dry_run=dry_run,
+        restore_points=[at.epoch for at in found.points],
+        files=len(found.files) + len(found.leftovers),
+        bytes=found.bytes,
+    )
 
 
 def _named(catalog: Catalog, name: str) -> RestorePoint:

@@ -36,6 +36,11 @@ class Tenure(Claim):
         """The newest claim's."""
         return self._claims[-1].generation
 
+    @property
+    def first_generation(self) -> int:
+        """The oldest claim's: what this process wrote bears none below."""
+        return self._claims[0].generation
+
     def advance(self) -> int:
         """Take the next claim; what is written from now on bears its generation.
 

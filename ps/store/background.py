@@ -1,46 +1,28 @@
-"""Saving beside training: one thread commits, another compacts and prunes."""
+"""Saving beside training: a thread that commits; another (ps.store.upkeep) compacts and prunes."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ps.errors import CorruptFileError, FencedError, PsError, StoreError, StoreUnavailableError
-from ps.store.catalog import Catalog
-from ps.store.compactor import compact
-from ps.store.retention import RetentionPolicy, prune
+from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
+from ps.store.upkeep import HELD_WITHIN_S, Upkeep
 from ps.store.waiting import WaitingEpochs
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ps.block import Cursor
     from ps.clock import Clock
     from ps.store.commit import Commit
     from ps.store.location import Location
+    from ps.store.retention import PrunePlan
+    from ps.store.upkeep import UpkeepPolicy
     from ps.store.writer import Epoch, StoreWriter
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class UpkeepPolicy:
-    """When to compact, what to keep, how to try again.
-
-    compact_blocks: after so many epochs since the bases. compact_share: or once the blocks since the
-    bases weigh that share of them, and at least compact_least_bytes. compact_memory_bytes: what
-    compaction may hold at once. prune_commits: look for what to delete after so many restore points.
-    retry_first_s, retry_max_s: waits after failures in a row, doubling.
-    """
-
-    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
-    compact_blocks: int = 300
-    compact_share: float = 1.0
-    compact_least_bytes: int = 16 << 20
-    compact_memory_bytes: int = 512 << 20
-    prune_commits: int = 30
-    retry_first_s: float = 0.1
-    retry_max_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +49,39 @@ class StoreThread:
     """
 
     def __init__(
-        self, location: Location, writer: StoreWriter, policy: UpkeepPolicy, *, clock: Clock
+        self,
+        location: Location,
+        writer: StoreWriter,
+        policy: UpkeepPolicy,
+        *,
+        clock: Clock,
+        restored: Cursor | None = None,
+        writing_since: int | None = None,
     ) -> None:
+        """restored, writing_since: see Upkeep."""
         self._location = location
         self._writer = writer
         self._policy = policy
-        self._clock = clock
         self._waiting = WaitingEpochs()
-        self._catalog = Catalog(location)
+        self._upkeep = Upkeep(
+            location,
+            writer,
+            policy,
+            clock=clock,
+            restored=restored,
+            writing_since=writing_since,
+        )
         self._stop = threading.Event()
-        self._upkeep_due = threading.Event()
-        self._upkeep_lock = threading.Lock()
-        self._writer_lock = threading.Lock()
         self._last: Commit | None = None
-        self._commits_since_prune = 0
         self._failures_in_a_row = 0
         self._last_error: str | None = None
-        self._upkeep_error: str | None = None
         self._fatal: PsError | None = None
-        self._compacting = False
-        self._restore_points = 0
-        self._stored_bytes = 0
-        self._bytes_since_base = 0
-        self._base_bytes = 0
         self._committer = threading.Thread(target=self._commit_all, name="commit", daemon=True)
-        self._upkeeper = threading.Thread(target=self._keep_up, name="compact", daemon=True)
 
     def start(self) -> None:
         """Start both threads."""
         self._committer.start()
-        self._upkeeper.start()
+        self._upkeep.start()
 
     @property
     def location(self) -> Location:
@@ -133,10 +118,24 @@ class StoreThread:
             )
         return self._last
 
+    def upkeep_held(self, timeout_s: float = HELD_WITHIN_S) -> AbstractContextManager[None]:
+        """Neither compaction nor pruning meanwhile, by whatever thread; waits for what is under way.
+
+        For who writes or reads files that no restore point names yet. Raises StoreUnavailableError
+        where what is under way takes longer.
+        """
+        return self._upkeep.held(timeout_s)
+
     def compact_now(self) -> None:
         """Write new bases for the newest restore point, in the caller's thread. Raises StoreError."""
-        with self._upkeep_lock:
-            self._compact()
+        self._upkeep.compact_now()
+
+    def prune_now(self, *, dry_run: bool = False) -> PrunePlan:
+        """Delete what the policy does not keep, in the caller's thread; with dry_run, only say what.
+
+        Raises StoreError, CorruptFileError.
+        """
+        return self._upkeep.prune_now(dry_run=dry_run)
 
     def status(self) -> BackgroundStatus:
         """How saving stands; never waits for the store."""
@@ -149,10 +148,10 @@ class StoreThread:
             committed_us=None if last is None else last.created_us,
             waiting_epochs=self._waiting.epochs,
             waiting_bytes=self._waiting.bytes,
-            restore_points=self._restore_points,
-            stored_bytes=self._stored_bytes,
-            compacting=self._compacting,
-            last_error=str(self._fatal) if self._fatal else self._last_error or self._upkeep_error,
+            restore_points=self._upkeep.restore_points,
+            stored_bytes=self._upkeep.stored_bytes,
+            compacting=self._upkeep.compacting,
+            last_error=str(self._fatal) if self._fatal else self._last_error or self._upkeep.error,
         )
 
     def close(self, timeout_s: float) -> None:
@@ -164,9 +163,7 @@ class StoreThread:
         if self._committer.is_alive():
             self._committer.join(timeout_s)
         self._stop.set()
-        self._upkeep_due.set()
-        if self._upkeeper.is_alive():
-            self._upkeeper.join(timeout_s)
+        self._upkeep.close(timeout_s)
 
     def _commit_all(self) -> None:
         while not self._stop.is_set():
@@ -176,8 +173,7 @@ class StoreThread:
                     return
                 continue
             try:
-                with self._writer_lock:
-                    commit = self._writer.commit(epoch)
+                commit = self._writer.commit(epoch)
             except StoreUnavailableError as error:
                 self._note_failure(error)
                 if self._waiting.closed and self._failures_in_a_row > 3:
@@ -195,24 +191,7 @@ class StoreThread:
             self._failures_in_a_row = 0
             self._last_error = None
             self._last = commit
-            self._note_commit(commit)
-
-    def _note_commit(self, commit: Commit) -> None:
-        self._bytes_since_base += commit.bytes_written
-        self._commits_since_prune += 1
-        self._restore_points += 1
-        self._stored_bytes += commit.bytes_written
-        if self._is_compaction_due(commit) or self._is_pruning_due():
-            self._upkeep_due.set()
-
-    def _is_compaction_due(self, commit: Commit) -> bool:
-        policy = self._policy
-        heavy = max(policy.compact_least_bytes, policy.compact_share * self._base_bytes)
-        blocks = max(len(chain.blocks) for chain in commit.shards)
-        return blocks >= policy.compact_blocks or self._bytes_since_base >= heavy
-
-    def _is_pruning_due(self) -> bool:
-        return self._commits_since_prune >= self._policy.prune_commits
+            self._upkeep.note(commit)
 
     def _note_failure(self, error: StoreError) -> None:
         if self._failures_in_a_row == 0:
@@ -228,53 +207,3 @@ class StoreThread:
         if isinstance(error, FencedError):
             logger.error("%s", error)
         self._fatal = error
-
-    def _keep_up(self) -> None:
-        while True:
-            self._upkeep_due.wait()
-            if self._stop.is_set():
-                return
-            self._upkeep_due.clear()
-            commit = self._last
-            if commit is None:
-                continue
-            try:
-                with self._upkeep_lock:
-                    if self._is_compaction_due(commit):
-                        self._compact()
-                    self._prune()
-                self._upkeep_error = None
-            except (StoreError, CorruptFileError) as error:
-                # The chains grow longer, nothing is lost; the next commit asks again.
-                logger.warning("compaction or pruning failed: %s", error)
-                self._upkeep_error = str(error)
-            except Exception as error:
-                logger.exception("compaction or pruning failed")
-                self._upkeep_error = f"{type(error).__name__}: {error}"
-
-    def _compact(self) -> None:
-        """Put new bases in place of long chains:
-
-        1. take the chains of the newest restore point
-        2. write one base for each shard, each whole before it has its name
-        3. let the next commits begin there; those that are there keep naming what they named
-        """
-        with self._writer_lock:
-            chains = [chain for chain in self._writer.chains if chain.blocks]  # 1
-        memory_bytes = self._policy.compact_memory_bytes
-        since_base = self._bytes_since_base
-        self._compacting = True
-        try:
-            sizes = [compact(self._location, c, memory_bytes=memory_bytes) for c in chains]  # 2
-        finally:
-            self._compacting = False
-        with self._writer_lock:
-            self._writer.adopt_bases({chain.shard: chain.cursor for chain in chains})  # 3
-            self._base_bytes = sum(sizes)
-            self._bytes_since_base -= since_base
-
-    def _prune(self) -> None:
-        self._commits_since_prune = 0
-        prune(self._catalog, self._policy.retention, now_us=self._clock.now_us(), dry_run=False)
-        points = self._catalog.points()
-        self._restore_points = len(points)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ps.store.inventory import blocks_added
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ps.block import Cursor
     from ps.store.commit import Commit, ShardChain
     from ps.store.inventory import Inventory
@@ -31,9 +33,9 @@ class Coverage:
         """The bytes a restore point would add."""
         return sum(self._new(chain)[2] for chain in commit.shards)
 
-    def add(self, commit: Commit) -> None:
-        """Count a restore point in."""
-        for chain in commit.shards:
+    def add(self, chains: Iterable[ShardChain]) -> None:
+        """Count a restore point's chains in."""
+        for chain in chains:
             blocks, bases, size = self._new(chain)
             self.blocks |= blocks
             self.bases |= bases

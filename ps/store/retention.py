@@ -19,11 +19,11 @@ from ps.store.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from ps.block import Cursor
     from ps.store.catalog import Catalog
-    from ps.store.commit import Commit
+    from ps.store.commit import Commit, ShardChain
     from ps.store.inventory import Inventory
 
 _MICROSECONDS = 1_000_000
@@ -70,10 +70,14 @@ def plan(
     *,
     now_us: int,
     pinned: Collection[Cursor] = (),
+    chains: Sequence[ShardChain] = (),
+    writing_since: int | None = None,
     unfinished: Collection[str] = (),
 ) -> PrunePlan:
     """What pruning would delete. now_us: wall time. pinned: restore points that stay as snapshots do:
-    the one a job was restored from, until it has committed. unfinished: files left half-written.
+    the one a job was restored from, until it has committed. chains: whose files stay, whether a
+    restore point names them yet or not: those the living writer goes on from. writing_since: the
+    generation at which it began; None: the newest. unfinished: files left half-written.
 
     Raises StoreError and CorruptFileError where a file that may need others cannot be read: another
     release's commit or snapshot, a damaged snapshot.
@@ -85,7 +89,9 @@ def plan(
     pinned = {*inventory.pins.values(), *inventory.commits.keys() & set(pinned)}
     kept, coverage = _kept(inventory, policy, now_us, pinned)
     gone = [at for at in inventory.commits if at not in kept and at in inventory.commit_files]
-    files = _unneeded(inventory, newest, coverage)
+    coverage.add(chains)
+    own = max((newest.at.generation, *inventory.generations))
+    files = _unneeded(inventory, newest, coverage, own if writing_since is None else writing_since)
     return PrunePlan(
         points=tuple(reversed(newest_first(gone))),
         files=tuple(name for name, _ in files),
@@ -104,6 +110,8 @@ def prune(
     *,
     now_us: int,
     pinned: Collection[Cursor] = (),
+    chains: Sequence[ShardChain] = (),
+    writing_since: int | None = None,
     dry_run: bool = False,
     on_step: Callable[[str], None] | None = None,
 ) -> PrunePlan:
@@ -124,14 +132,26 @@ def prune(
     location = catalog.location
     unfinished = [info.name for info in location.list_unfinished()]
     planned = plan(  # 1
-        catalog.survey(), policy, now_us=now_us, pinned=pinned, unfinished=unfinished
+        catalog.survey(),
+        policy,
+        now_us=now_us,
+        pinned=pinned,
+        chains=chains,
+        writing_since=writing_since,
+        unfinished=unfinished,
     )
     if dry_run:
         return planned
     step("prune.1")
     location.delete([commit_name(at) for at in planned.points])  # 2
     step("prune.2")
-    left = plan(catalog.survey(), RetentionPolicy(), now_us=now_us)  # 3
+    left = plan(  # 3
+        catalog.survey(),
+        RetentionPolicy(),
+        now_us=now_us,
+        chains=chains,
+        writing_since=writing_since,
+    )
     step("prune.3")
     location.delete(left.files)  # 4
     step("prune.4")
@@ -163,7 +183,7 @@ def _kept(
 
     def keep(at: Cursor) -> None:
         kept.add(at)
-        coverage.add(inventory.commits[at])
+        coverage.add(inventory.commits[at].shards)
 
     order = newest_first(inventory.commits)
     for at in sorted({*order[:1], *pinned}, key=age_order, reverse=True):
@@ -182,13 +202,15 @@ def _kept(
     return kept, coverage
 
 
-def _unneeded(inventory: Inventory, newest: Commit, coverage: Coverage) -> list[tuple[str, int]]:
+def _unneeded(
+    inventory: Inventory, newest: Commit, coverage: Coverage, own: int
+) -> list[tuple[str, int]]:
     """(name, bytes) of blocks and bases that no restore point which stays needs, nor any to come.
 
     What the living writer has written for its next commit is such: blocks and bases newer than the
-    newest restore point, and bases of the newest chains, made by compaction.
+    newest restore point, and bases of the newest chains, made by compaction. own: the generation it
+    began at: what it sealed before it took its newest may still be on its way.
     """
-    own = max((newest.at.generation, *inventory.generations))
     chains = {chain.shard: set(chain.blocks) for chain in newest.shards}
 
     def is_to_come(at: Cursor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class Epoch:
 
 
 class StoreWriter:
-    """Commits the epochs of one job to its store. One thread's own.
+    """Commits the epochs of one job to its store. Safe to use from several threads.
 
     chains: how the shards were restored, one for each (ShardChain(n, None, ()) for a fresh one).
     on_step: told the number of each step of the protocol as it has been done, for crash tests.
@@ -57,8 +58,13 @@ class StoreWriter:
         self._claim = claim
         self._description = description
         self._chains = tuple(chains)
+        self._changing = threading.Lock()
         self._clock = clock
         self._on_step = on_step or _ignore
+
+    def check(self) -> None:
+        """Raise FencedError where a later writer has taken over."""
+        self._claim.check()
 
     @property
     def chains(self) -> tuple[ShardChain, ...]:
@@ -77,30 +83,33 @@ class StoreWriter:
         committed again after an error, since every step may be repeated. Raises FencedError,
         StoreUnavailableError, and StoreError where the blocks do not follow what was committed.
         """
-        chains = self._extended(epoch.blocks)
-        self._claim.check()  # 1
-        self._claim.renew()
-        self._on_step("commit.1")
-        written = sum(write_block(self._location, block) for block in epoch.blocks)  # 2
-        self._on_step("commit.2")
-        self._claim.check()  # 3
-        self._on_step("commit.3")
-        commit = self._commit_of(epoch, chains, written)
-        self._location.write(commit_name(commit.at), [encode_commit(commit)])  # 4
-        self._on_step("commit.4")
-        self._chains = chains
-        return commit
+        with self._changing:
+            chains = self._extended(epoch.blocks)
+            self._claim.check()  # 1
+            self._claim.renew()
+            self._on_step("commit.1")
+            written = sum(write_block(self._location, block) for block in epoch.blocks)  # 2
+            self._on_step("commit.2")
+            self._claim.check()  # 3
+            self._on_step("commit.3")
+            commit = self._commit_of(epoch, chains, written)
+            self._location.write(commit_name(commit.at), [encode_commit(commit)])  # 4
+            self._on_step("commit.4")
+            self._chains = chains
+            return commit
 
     def adopt_bases(self, bases: Mapping[int, Cursor]) -> None:
         """From the next commit on, restore shards from these bases, which are written."""
-        self._chains = tuple(
-            _beginning_at(chain, bases[chain.shard]) if chain.shard in bases else chain
-            for chain in self._chains
-        )
+        with self._changing:
+            self._chains = tuple(
+                _beginning_at(chain, bases[chain.shard]) if chain.shard in bases else chain
+                for chain in self._chains
+            )
 
     def replace_chains(self, chains: Sequence[ShardChain]) -> None:
         """Go on from other chains: of shards that were restored, taken back or cut anew."""
-        self._chains = tuple(chains)
+        with self._changing:
+            self._chains = tuple(chains)
 
     def _extended(self, blocks: Sequence[Block]) -> tuple[ShardChain, ...]:
         if [block.shard for block in blocks] != [chain.shard for chain in self._chains]:

@@ -23,7 +23,7 @@ ALL = "TRILITH_FAULTS" in os.environ
 TRAINING = marks_in(
     "ps/store/claim.py",
     "ps/store/writer.py",
-    "ps/store/background.py",
+    "ps/store/upkeep.py",
     "ps/store/retention.py",
 )
 OPERATIONS = [

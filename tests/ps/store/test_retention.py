@@ -143,6 +143,32 @@ def test_a_pinned_point_stays(store: Location) -> None:
     assert epochs(store) == [3, 12]
 
 
+def test_what_the_living_writer_goes_on_from_stays(store: Location) -> None:
+    """Whether a restore point names it yet or not."""
+    anew = [ShardChain(shard, Cursor(9, 2), ()) for shard in range(3)]
+    for one in anew:
+        store.write(base_name(one.shard, Cursor(9, 2)), [bytes(FILE_BYTES)])
+    back = [chain(shard, 4, [5, 6]) for shard in range(2)]
+    found = prune(Catalog(store), RetentionPolicy(points=1), now_us=START_US, chains=[*anew, *back])
+    assert epochs(store) == [12]
+    left = {base_name(one.shard, Cursor(9, 2)) for one in anew}
+    left |= {block_name(shard, Cursor(epoch, 1)) for shard in range(2) for epoch in (5, 6)}
+    assert left <= set(names(store))
+    assert not left & set(found.files)
+    assert block_name(0, Cursor(7, 1)) not in names(store)
+
+
+def test_what_was_sealed_before_the_newest_generation_was_taken_stays(store: Location) -> None:
+    store.write(claim_name(2), [b"x"])
+    store.write(claim_name(3), [b"x"])
+    late = block_name(0, Cursor(13, 2))
+    store.write(late, [bytes(FILE_BYTES)])
+    prune(Catalog(store), RetentionPolicy(), now_us=START_US, writing_since=2)
+    assert late in names(store)
+    prune(Catalog(store), RetentionPolicy(), now_us=START_US)
+    assert late not in names(store)
+
+
 def test_what_the_living_writer_is_about_to_commit_stays(store: Location) -> None:
     store.write(claim_name(2), [b"x"])
     coming = [
