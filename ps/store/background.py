@@ -148,8 +148,8 @@ class StoreThread:
             committed_us=None if last is None else last.created_us,
             waiting_epochs=self._waiting.epochs,
             waiting_bytes=self._waiting.bytes,
-            restore_points=self._upkeep.restore_points,
-            stored_bytes=self._upkeep.stored_bytes,
+            restore_points=self._upkeep.stored.points,
+            stored_bytes=self._upkeep.stored.bytes,
             compacting=self._upkeep.compacting,
             last_error=str(self._fatal) if self._fatal else self._last_error or self._upkeep.error,
         )

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ps.errors import CorruptFileError, StoreError, StoreUnavailableError
+from ps.errors import CorruptFileError, FencedError, StoreError, StoreUnavailableError
 from ps.store.catalog import Catalog
 from ps.store.compactor import compact
 from ps.store.retention import RetentionPolicy, prune
+from ps.store.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ps.block import Cursor
     from ps.clock import Clock
@@ -37,6 +38,7 @@ class UpkeepPolicy:
     bases weigh that share of them, and at least compact_least_bytes. compact_memory_bytes: what
     compaction may hold at once. prune_commits: look for what to delete after so many restore points.
     retry_first_s, retry_max_s: waits after failures of saving in a row, doubling.
+    upkeep_first_s, upkeep_max_s: the same of compaction and pruning, which may be tried less often.
     """
 
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
@@ -47,11 +49,15 @@ class UpkeepPolicy:
     prune_commits: int = 30
     retry_first_s: float = 0.1
     retry_max_s: float = 5.0
+    upkeep_first_s: float = 1.0
+    upkeep_max_s: float = 60.0
 
 
 class Upkeep:
     """A thread that compacts and prunes when it is time; others may ask for either in their own.
 
+    What fails is tried again after a wait that doubles, and logged once for each kind of failure.
+    stored: what the store holds. compacting: whether bases are being written.
     restored: the restore point the writer's chains are from, which stays until it has committed.
     writing_since: the generation at which this process began to write.
     """
@@ -80,23 +86,28 @@ class Upkeep:
         self._commits_since_prune = 0
         self._bytes_since_base = 0
         self._base_bytes = 0
-        self.error: str | None = None
+        self._errors: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._failures_in_a_row = 0
         self.compacting = False
-        self.restore_points = 0
-        self.stored_bytes = 0
+        self.stored = Stored()
         self._thread = threading.Thread(target=self._run, name="compact", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def error(self) -> str | None:
+        """What is wrong with compaction or pruning just now."""
+        return "; ".join(list(self._errors.values())) or None
+
     def note(self, commit: Commit) -> None:
         """A restore point has been made: the committing thread's. Returns at once."""
         self._last = commit
         self._bytes_since_base += commit.bytes_written
         self._commits_since_prune += 1
-        self.restore_points += 1
-        self.stored_bytes += commit.bytes_written
+        self.stored.add(commit.at, commit.bytes_written)
         if self._is_compaction_due(commit) or self._is_pruning_due():
             self._due.set()
 
@@ -148,27 +159,73 @@ class Upkeep:
         return self._commits_since_prune >= self._policy.prune_commits
 
     def _run(self) -> None:
-        while True:
-            self._due.wait()
+        self._attempt("counting", self._count)
+        while not self._stop.is_set():
+            if not self._errors:
+                self._failures_in_a_row = 0
+                self._due.wait()
+            else:
+                self._failures_in_a_row += 1
+                self._stop.wait(self._delay_s())
             if self._stop.is_set():
                 return
             self._due.clear()
-            commit = self._last
-            if commit is None:
-                continue
             try:
-                with self._lock:
-                    if self._is_compaction_due(commit):
-                        self._compact()
-                    self._prune(self._catalog)
-                self.error = None
-            except (StoreError, CorruptFileError) as error:
-                # The chains grow longer, nothing is lost; the next commit asks again.
-                logger.warning("compaction or pruning failed: %s", error)
-                self.error = str(error)
-            except Exception as error:
-                logger.exception("compaction or pruning failed")
-                self.error = f"{type(error).__name__}: {error}"
+                self._keep_up()
+            except FencedError as error:
+                self._errors["upkeep"] = str(error)
+                return
+
+    def _keep_up(self) -> None:
+        """Do what is due, and what failed the last time. Raises FencedError."""
+        if "counting" in self._errors:
+            self._attempt("counting", self._count)
+        commit = self._last
+        if commit is None:
+            return
+        compacted = False
+        if self._is_compaction_due(commit):
+            compacted = self._attempt("compaction", self._compact)
+        else:
+            self._errors.pop("compaction", None)
+        if compacted or self._is_pruning_due() or "pruning" in self._errors:
+            self._attempt("pruning", lambda: self._prune(self._catalog))
+
+    def _attempt(self, what: str, do: Callable[[], object]) -> bool:
+        """Whether it was done. A failure costs nothing but time: chains grow longer, files stay."""
+        try:
+            with self._lock:
+                do()
+        except FencedError:
+            raise
+        except (StoreError, CorruptFileError) as error:
+            self._note_failure(what, error)
+            return False
+        except Exception as error:  # noqa: BLE001  # told, and tried again
+            self._note_failure(what, error, exc_info=True)
+            return False
+        if self._errors.pop(what, None) is not None:
+            logger.info("%s works again", what)
+            self._told = {told for told in self._told if told[0] != what}
+        return True
+
+    def _note_failure(self, what: str, error: Exception, *, exc_info: bool = False) -> None:
+        kind = type(error).__name__
+        self._errors[what] = (
+            f"{what} failed: {kind}: {error}" if exc_info else f"{what} failed: {error}"
+        )
+        if (what, kind) not in self._told:
+            self._told.add((what, kind))
+            logger.warning(
+                "%s; it is tried again, now and then", self._errors[what], exc_info=exc_info
+            )
+
+    def _delay_s(self) -> float:
+        doublings = min(self._failures_in_a_row - 1, 20)
+        return float(min(self._policy.upkeep_max_s, self._policy.upkeep_first_s * 2**doublings))
+
+    def _count(self) -> None:
+        self.stored.count(self._location)
 
     def _compact(self) -> None:
         """Put new bases in place of long chains:
@@ -186,6 +243,7 @@ class Upkeep:
         finally:
             self.compacting = False
         self._writer.adopt_bases({chain.shard: chain.cursor for chain in chains})  # 3
+        self.stored.add_bytes(sum(sizes))
         self._base_bytes = sum(sizes)
         self._bytes_since_base -= since_base
 
@@ -205,5 +263,5 @@ class Upkeep:
             dry_run=dry_run,
         )
         if not dry_run:
-            self.restore_points = len(catalog.points())
+            self.stored.count(self._location)
         return found

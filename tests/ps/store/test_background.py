@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from ps.block import Cursor
 from ps.clock import ManualClock, SystemClock
 from ps.errors import FencedError, StoreUnavailableError
 from ps.shard import Shard, ShardSpec
+from ps.store import compactor, upkeep
 from ps.store.background import StoreThread
 from ps.store.catalog import Catalog
 from ps.store.claim import take_claim
@@ -25,7 +27,7 @@ from ps.store.writer import Epoch, StoreWriter
 from tests.ps.shards import SPEC, make_push
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DEADLINE_S = 20.0
@@ -120,3 +122,108 @@ def test_who_has_been_replaced_deletes_nothing(tmp_path: Path) -> None:
     ]
     saved.thread.close(DEADLINE_S)
     successor.release()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for another thread."""
+    pause = threading.Event()
+    for _ in range(int(DEADLINE_S * 1000)):
+        if holds():
+            return
+        pause.wait(0.001)
+    raise AssertionError("it never came to hold")
+
+
+def failing(policy: UpkeepPolicy, first_s: float) -> UpkeepPolicy:
+    """Compaction after every commit."""
+    return replace(policy, compact_blocks=1, upkeep_first_s=first_s)
+
+
+def test_a_compaction_that_fails_is_not_tried_at_every_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[int] = []
+
+    def fail(*_: object, **__: object) -> int:
+        tried.append(1)
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(upkeep, "compact", fail)
+    saved = Saved(str(tmp_path), failing(KEEP_ALL, first_s=1e6))
+    saved.save(1)
+    until(lambda: saved.thread.status().last_error is not None)
+    saved.save(10)
+    assert len(tried) == 1
+    assert saved.thread.status().last_error == "compaction failed: ZeroDivisionError: a defect"
+    assert len([one for one in caplog.records if one.exc_info]) == 1
+    saved.thread.close(DEADLINE_S)  # which the wait does not hold up
+    assert not [thread for thread in threading.enumerate() if thread.name == "compact"]
+
+
+def test_each_kind_of_failure_is_told_once_and_pruning_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [
+        StoreUnavailableError("no room"),
+        ZeroDivisionError("a defect"),
+        *(StoreUnavailableError("still no room") for _ in range(5)),
+    ]
+    compact = compactor.compact
+
+    def sometimes(*args: Any, **kwargs: Any) -> int:
+        if errors:
+            raise errors.pop(0)
+        return compact(*args, **kwargs)
+
+    monkeypatch.setattr(upkeep, "compact", sometimes)
+    policy = replace(KEEP_ALL, retention=RetentionPolicy(points=2), prune_commits=5)
+    saved = Saved(str(tmp_path), failing(policy, first_s=1e-4))
+    saved.save(1)
+    until(lambda: not errors and saved.thread.status().last_error is None)
+    told = [one.getMessage() for one in caplog.records if "failed" in one.getMessage()]
+    assert [one.split(";")[0] for one in told] == [
+        "compaction failed: no room",
+        "compaction failed: ZeroDivisionError: a defect",
+    ]
+    errors += [StoreUnavailableError("no room") for _ in range(1_000_000)]
+    saved.save(20)
+    until(lambda: len(Catalog(saved.location).points()) < 8)
+    saved.thread.close(DEADLINE_S)
+
+
+def test_the_wait_doubles_up_to_a_minute(saved: Saved) -> None:
+    upkeep = saved.thread._upkeep
+    delays = []
+    for failures in range(1, 10):
+        upkeep._failures_in_a_row = failures
+        delays.append(upkeep._delay_s())
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_what_the_store_holds_is_known_from_the_start_and_after_pruning(tmp_path: Path) -> None:
+    policy = replace(KEEP_ALL, retention=RetentionPolicy(points=2))
+    saved = Saved(str(tmp_path), policy)
+    saved.save(6)
+    written = saved.thread.status()
+    assert written.restore_points == 6
+    # A later run, and one that has pruned.
+    location = saved.location
+    chains = [ShardChain(0, None, ())]
+    described = describe([saved.shard.spec])
+    writer = StoreWriter(location, saved.claim, described, chains, clock=saved.clock)
+    later = StoreThread(location, writer, policy, clock=saved.clock)
+    later.start()
+    until(lambda: later.status().restore_points == 6)
+    assert later.status().stored_bytes == bytes_in(location) >= written.stored_bytes > 0
+    later.close(DEADLINE_S)
+    saved.thread.prune_now()
+    status = saved.thread.status()
+    assert status.restore_points == 2
+    assert status.stored_bytes == bytes_in(location)
+    saved.save(1)
+    assert saved.thread.status().restore_points == 3
+    saved.thread.close(DEADLINE_S)
+
+
+def bytes_in(location: Location) -> int:
+    return sum(info.size for info in location.list())
