@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.rate import RecentRate
-from worker.prefetch import Prefetcher
+from worker.prefetch import IDLE, Prefetcher
 
 if TYPE_CHECKING:
     import threading
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from cluster.local.learning import Learning
     from cluster.plan import Plan
     from ps.clock import Clock
+    from worker.preparation import Prepared
 
 # How often a paused or finished run looks whether it is to stop; requests wake it at once.
 _LOOK_S = 0.2
+# The same where the source is quiet: requests are not waited for then, only looked at.
+_QUIET_S = 0.02
 
 
 class Loop:
     """Learns from where the shards stand to the end of the stream, and starts over when told to.
 
     paused: whether to wait between two batches. restart(): what was read ahead is thrown away and
-    the stream opened again where the shards then stand. All in one thread, that of `learn`.
+    the stream opened again where the shards then stand. Where the source is quiet, everything but
+    learning goes on. All in one thread, that of `learn`.
     """
 
     def __init__(
@@ -74,13 +78,24 @@ class Loop:
             # A second look at an example flatters the model.
             self._learning.trainer.validating = number == 0
             with Prefetcher(prepared, depth=self._plan.train.prefetch_batches) as batches:
-                for batch in batches:
-                    self._wait_while_paused(stop)
-                    if stop.is_set() or self._restart:
-                        return
-                    self._between(self._learning.learn(batch))
+                self._learn_from(batches, stop)
             if stop.is_set() or self._restart:
                 return
+
+    def _learn_from(self, batches: Prefetcher[Prepared], stop: threading.Event) -> None:
+        """Learn from what is read ahead, to its end, a stop or a restart."""
+        while not stop.is_set() and not self._restart:
+            try:
+                batch = batches.next_within(_QUIET_S)
+            except StopIteration:
+                return
+            if batch is IDLE:
+                self._between(0)
+                continue
+            self._wait_while_paused(stop)
+            if stop.is_set() or self._restart:
+                return
+            self._between(self._learning.learn(batch))
 
     def _wait_while_paused(self, stop: threading.Event) -> None:
         """Between two batches, and doing what is asked."""

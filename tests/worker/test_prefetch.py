@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.prefetch import Prefetcher
+from worker.prefetch import IDLE, Prefetcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,46 @@ def test_closing_early_stops_the_thread_and_the_inner_iterator() -> None:
     ahead.close()
     assert closed.is_set()
     assert threading.active_count() == before
+    assert list(ahead) == []
+
+
+def test_who_does_not_wait_is_told_that_there_is_nothing_yet() -> None:
+    released = threading.Event()
+
+    def quiet() -> Iterator[int]:
+        yield 1
+        released.wait()
+        yield 2
+
+    with Prefetcher(quiet()) as ahead:
+        assert ahead.next_within(10.0) == 1
+        assert ahead.next_within(0.0) is IDLE
+        assert ahead.next_within(0.01) is IDLE
+        released.set()
+        assert ahead.next_within(10.0) == 2
+        with pytest.raises(StopIteration):
+            ahead.next_within(10.0)
+
+
+def test_a_source_that_blocks_does_not_hold_up_closing(caplog: pytest.LogCaptureFixture) -> None:
+    reading, released, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def blocking() -> Iterator[int]:
+        try:
+            reading.set()
+            released.wait()
+            yield 1
+        finally:
+            closed.set()
+
+    with Prefetcher(blocking(), close_s=0.01) as ahead:
+        assert reading.wait(10)
+    assert "left behind" in caplog.text
+    assert not closed.is_set()
+    assert list(ahead) == []
+    # It ends by itself, and nothing it still reads is given to anybody.
+    released.set()
+    assert closed.wait(10)
     assert list(ahead) == []
 
 
