@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ps.arrays import F64, I64, U8, U16, U32, U64
 
 _SLOTS = 1 << 16
+_SLOT_BITS = 48
 _WORD_BITS = 64
 _HEADER_BYTES = 8  # of a line: its period
 _MAX_POLICIES = 255  # that a uint8 can name, besides ADMIT_ALL
@@ -143,6 +144,16 @@ class AdmissionFilter:
             clock[sketch.PERIOD] += halves
             clock[sketch.KEYS] = 0
             clock[sketch.PERIOD_START_S] += halves * self._half_window_s
+
+    def count(self, fid: int) -> int | None:
+        """How often a fid without a row occurred of late, or a little more; None where its slot does
+        not count. Writes nothing.
+        """
+        kind = self._policies[2 * int(self._slot_policy[fid >> _SLOT_BITS])]
+        if kind != admit.ADMIT_AFTER:
+            return None
+        _, _, cells, wide_cells, periods, clock, _ = self.arrays
+        return int(sketch.sketch_count(np.uint64(fid), cells, wide_cells, periods, clock))
 
     def delta(self) -> FilterDelta | None:
         """The lines written since the last delta, as new arrays; None where no slot counts."""

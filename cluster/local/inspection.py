@@ -9,11 +9,10 @@ import numpy as np
 from cluster.job.describe import describe_optimizer
 from cluster.job.section import format_duration
 from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
-from ps.admission import AdmissionFilter, AdmitAfter, AdmitWithProbability
+from ps.admission import AdmitAfter, AdmitWithProbability
 from ps.buckets import bucket_of, even_shard_map
 from ps.errors import SpecError, UnknownTableError
 from ps.kernels.layout import row_layout
-from ps.kernels.sketch import sketch_add
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ps.arrays import U32, U64
     from ps.block import TableDelta
     from ps.shard import Shard
-    from ps.table import SlotPolicy, Table, TableSpec
+    from ps.table import SlotPolicy, TableSpec
 
 _WORD_BYTES = 4
 _SLOT_BITS = 48
@@ -129,28 +128,8 @@ def _inspected_row(shards: Sequence[Shard], spec: TableSpec, fid: int) -> Inspec
         expires_s=None if row is None or ttl_s is None else row.last_seen_s + ttl_s,
         weights=(table.pull(fids)[0] if row is None else row.weights).tolist(),
         state=[] if row is None else row.state.tolist(),
-        occurrences=_occurrences(table, policy, shards[shard].spec.seed, fid),
+        occurrences=table.admission.count(fid),
     )
-
-
-def _occurrences(table: Table, policy: SlotPolicy | None, seed: int, fid: int) -> int | None:
-    """How often admission has counted a fid; None where its slot does not count.
-
-    The kernel that counts is asked, on a copy: counting one more says how many there were.
-    """
-    counted = table.admission.export()
-    if policy is None or not isinstance(policy.admission, AdmitAfter) or counted is None:
-        return None
-    spec = table.spec
-    copy = AdmissionFilter(
-        {one.slot: one.admission for one in spec.slots},
-        seed=seed,
-        remembered_fids=spec.remembered_fids,
-        window_s=spec.admission_window_s,
-    )
-    copy.apply(counted, replace=True)
-    _, _, cells, wide_cells, periods, clock, changed = copy.arrays
-    return int(sketch_add(np.uint64(fid), 1, cells, wide_cells, periods, clock, changed)) - 1
 
 
 def _inspected_slot(

@@ -25,7 +25,7 @@ import numpy as np
 from ps.arrays import Int
 from ps.kernels.hashing import mix64
 from ps.kernels.intrinsics import load, store
-from ps.kernels.jit import inlined
+from ps.kernels.jit import inlined, kernel
 
 LINE_BYTES = 64
 KEYS_PER_LINE = 2  # new fids a period may bring, per line
@@ -112,6 +112,42 @@ def _raise_to(cells: np.ndarray, wide_cells: np.ndarray, wide: Int, at: Int, val
 
 
 @inlined
+def _places(mixed: np.uint64, line: Int, wide: Int) -> tuple[Int, Int, Int, Int]:
+    """The fid's cells of this period in its line; those of the last are half a line further."""
+    group = _WIDE_GROUP if wide else _NARROW_GROUP
+    at = (line * LINE_BYTES + _HEADER_BYTES) // (2 if wide else 1)
+    choice = np.int64(mixed >> _SHIFT_32)
+    a = at + (((choice & _BYTE_MASK) * group) >> _BYTE)
+    b = at + group + ((((choice >> _BYTE) & _BYTE_MASK) * group) >> _BYTE)
+    c = at + 2 * group + ((((choice >> 2 * _BYTE) & _BYTE_MASK) * group) >> _BYTE)
+    d = at + 3 * group + ((((choice >> 3 * _BYTE) & _BYTE_MASK) * group) >> _BYTE)
+    return a, b, c, d
+
+
+@kernel
+def sketch_count(
+    fid: np.uint64,
+    cells: np.ndarray,
+    wide_cells: np.ndarray,
+    periods: np.ndarray,
+    clock: np.ndarray,
+) -> Int:
+    """How often a fid occurred in this period and the last, as it stands: nothing is written."""
+    mixed = mix64(fid ^ _APART)
+    line = np.int64(mixed & _LOW_32) & load(clock, LINE_MASK)
+    behind = load(clock, PERIOD) - load(periods, line * (LINE_BYTES // 8))
+    if behind > 1:
+        return np.int64(0)
+    wide = load(clock, WIDE)
+    half = _HALF_BYTES // (2 if wide else 1)
+    a, b, c, d = _places(mixed, line, wide)
+    count = _least(cells, wide_cells, wide, a, b, c, d)
+    if behind == 0:  # else these cells are the last period's, and there are none of this one
+        count += _least(cells, wide_cells, wide, a + half, b + half, c + half, d + half)
+    return count
+
+
+@inlined
 def sketch_add(
     fid: np.uint64,
     count: Int,
@@ -131,16 +167,9 @@ def sketch_add(
     store(changed, word, load(changed, word) | (np.uint64(1) << np.uint64(line & _BIT_MASK)))
 
     wide = load(clock, WIDE)
-    unit = 2 if wide else 1
-    group = _WIDE_GROUP if wide else _NARROW_GROUP
     ceiling = WIDE_CEILING if wide else NARROW_CEILING
-    half = _HALF_BYTES // unit
-    at = (line * LINE_BYTES + _HEADER_BYTES) // unit
-    choice = np.int64(mixed >> _SHIFT_32)
-    a = at + (((choice & _BYTE_MASK) * group) >> _BYTE)
-    b = at + group + ((((choice >> _BYTE) & _BYTE_MASK) * group) >> _BYTE)
-    c = at + 2 * group + ((((choice >> 2 * _BYTE) & _BYTE_MASK) * group) >> _BYTE)
-    d = at + 3 * group + ((((choice >> 3 * _BYTE) & _BYTE_MASK) * group) >> _BYTE)
+    half = _HALF_BYTES // (2 if wide else 1)
+    a, b, c, d = _places(mixed, line, wide)
 
     before = _least(cells, wide_cells, wide, a, b, c, d)
     last = _least(cells, wide_cells, wide, a + half, b + half, c + half, d + half)

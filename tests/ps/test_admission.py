@@ -17,6 +17,7 @@ from ps.errors import CorruptBlockError, ShapeError, SpecError
 from ps.kernels.admit import admits, has_admission, poisson_admits
 from ps.kernels.jit import kernel
 from ps.kernels.sketch import KEYS, PERIOD, sketch_add
+from ps.store.admission_count import occurrences as reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +107,43 @@ def test_a_fid_is_admitted_at_exactly_its_nth_occurrence(occurrences: int) -> No
         admitted = admit(admission, fids_of([number] * occurrences))
         assert not admitted[:-1].any()
         assert admitted[-1]
+
+
+@given(
+    numbers=st.lists(st.integers(0, 40), max_size=200),
+    occurrences=st.sampled_from([3, 300]),
+    lines=st.sampled_from([1, 4, 64]),
+    steps_s=st.lists(st.integers(0, 12), max_size=6),
+)
+@settings(max_examples=60, deadline=None)
+def test_counting_is_what_the_reference_reads_and_writes_nothing(
+    numbers: list[int], occurrences: int, lines: int, steps_s: list[int]
+) -> None:
+    admission = counting(occurrences, remembered_fids=2 * lines, window_s=10)
+    now_s = 100
+    for step_s in [0, *steps_s]:
+        now_s += step_s
+        admission.advance(now_s)
+        for number in numbers[:: len(steps_s) + 1]:
+            add(admission, fids_of([number]))
+        state = admission.export()
+        assert state is not None
+        before = [array.copy() for array in admission.arrays]
+        for number in range(42):
+            fid = int(fids_of([number])[0])
+            assert admission.count(fid) == reference(state, fid)
+        for was, now in zip(before, admission.arrays, strict=True):
+            assert was.tobytes() == now.tobytes()
+
+
+def test_slots_that_do_not_count_have_no_count() -> None:
+    admission = AdmissionFilter(
+        {1: AdmitAfter(1), 2: AdmitWithProbability(0.5), 3: AdmitAfter(2), 4: AdmitAll()}
+    )
+    add(admission, fids_of([7], slot=3))
+    found = [admission.count(int(fids_of([7], slot=slot)[0])) for slot in range(6)]
+    assert found == [None, None, None, 1, None, None]
+    assert AdmissionFilter({}).count(7) is None
 
 
 def test_occurrences_in_one_batch_count_one_by_one() -> None:
