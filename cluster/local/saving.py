@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cluster.local.schedule import Schedule
 from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
 from ps.store.waiting import merge_epochs
 from ps.store.writer import Epoch
@@ -47,10 +48,9 @@ class Saving:
     ) -> None:
         self._store = store
         self._claim = claim
-        self._every_s = every_s
+        self._schedule = Schedule(every_s)
         self._clock = clock
         self._collected: list[SealedEpoch] = []
-        self._handed_s: float | None = None
         self._positions = [shard.positions() for shard in shards]
         self._changed = threading.Condition()
         self._waiting: deque[tuple[SealedEpoch, ...]] = deque()
@@ -58,6 +58,11 @@ class Saving:
         self._error: PsError | None = None
         self._thread = threading.Thread(target=self._run, name="save-epochs", daemon=True)
         self._thread.start()
+
+    @property
+    def error(self) -> PsError | None:
+        """What ended saving for good; None: nothing."""
+        return self._error
 
     def put(self, epoch: SealedEpoch) -> None:
         """Take the next epoch. Raises FencedError where another writer has taken over."""
@@ -68,7 +73,7 @@ class Saving:
         else:
             self._collected.append(epoch)
         now_s = self._clock.monotonic_s()
-        due = self._handed_s is None or now_s - self._handed_s >= self._every_s
+        due = self._schedule.is_due(now_s)
         if epoch.asked_for or (due and not all(map(self._is_quiet, self._collected))):
             self._hand_over(now_s)
 
@@ -118,7 +123,7 @@ class Saving:
     def _hand_over(self, now_s: float) -> None:
         if not self._collected:
             return
-        self._handed_s = now_s
+        self._schedule.done(now_s)
         self._positions = _positions(self._collected[-1])
         with self._changed:
             self._waiting.append(tuple(self._collected))
