@@ -31,6 +31,9 @@ class _Request:
             self.result = self._do()
         except Exception as error:  # noqa: BLE001  # the caller's, who is handed it
             self.error = error
+        except BaseException:
+            self.error = _busy(self.what, "the job was ended while it was at it")
+            raise
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -87,11 +90,13 @@ class Control:
         """Carry out what waits, in the order it came, in this thread; how much that was."""
         carried_out = 0
         while request := self._next():
-            request.carry_out()
+            try:
+                request.carry_out()
+            finally:
+                with self._changed:
+                    request.done = True
+                    self._changed.notify_all()
             carried_out += 1
-            with self._changed:
-                request.done = True
-                self._changed.notify_all()
         return carried_out
 
     def wait(self, timeout_s: float) -> None:

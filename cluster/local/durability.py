@@ -55,7 +55,6 @@ class Durability:
         self._clock = clock
         self._location = Location.at(plan.url)
         self._catalog = Catalog(self._location)
-        self._restoring = Restoring(self._location, self._catalog, say, plan.compact_memory_bytes)
         self._reading = threading.RLock()
         self._resources = ExitStack()
         self._tenure = Tenure(
@@ -81,7 +80,7 @@ class Durability:
 
         Raises IncompatibleModelError, NoRestorePointError, SpecError, StoreUnavailableError.
         """
-        resumed = self._restoring.resume(specs, go_on_from)
+        resumed = self._restoring(self._catalog).resume(specs, go_on_from)
         if any(shard.cursor.generation >= self._tenure.generation for shard in resumed.shards):
             self._tenure.advance()  # bases were written at this generation; its epochs come after
         for shard in resumed.shards:
@@ -150,10 +149,10 @@ class Durability:
     def status(self) -> StoreStatus:
         """How saving stands; never waits for the store."""
         status = self._thread.status()
-        committed = status.committed
+        committed, ended = status.committed, self._saving.error
         return StoreStatus(
             url=self.url,
-            state=status.state,
+            state=status.state if ended is None else "failing",
             committed_epoch=None if committed is None else committed.epoch,
             committed_us=status.committed_us,
             waiting_blocks=status.waiting_epochs,
@@ -161,7 +160,7 @@ class Durability:
             restore_points=status.restore_points,
             stored_bytes=status.stored_bytes,
             compacting=status.compacting,
-            last_error=status.last_error,
+            last_error=status.last_error if ended is None else str(ended),
         )
 
     @contextmanager
@@ -190,22 +189,21 @@ class Durability:
         self, commit: Commit, specs: Sequence[ShardSpec], shards: int | None = None
     ) -> list[Shard]:
         """Shards of a restore point, as readers. Raises StoreError, SpecError."""
-        with self._reading:
-            return self._restoring.restore(commit, specs, shards)
+        # Neither waits for another, who may be reading a whole model.
+        return self._restoring(Catalog(self._location)).restore(commit, specs, shards)
 
     def cut_anew(self, commit: Commit, shards: int, at: Cursor) -> tuple[ShardChain, ...]:
         """Chains of so many shards that hold what the commit does, with bases at `at`.
 
         Raises SpecError, StoreError.
         """
-        with self._reading:
-            return self._restoring.cut_anew(commit, shards, at)
+        return self._restoring(Catalog(self._location)).cut_anew(commit, shards, at)
 
     def changed_since(self, earlier: Commit, later: Commit, shards: int) -> FidsByShard | None:
         """The fids that changed from one restore point to another, by shard; None: nobody knows."""
         with self._reading:
             commits = self._catalog.survey().commits.values()
-            return changed_between(self._location, commits, earlier, later, shards)
+        return changed_between(self._location, commits, earlier, later, shards)
 
     def compact(self) -> None:
         """Put bases in place of the newest restore point's chains, in this thread. Raises StoreError."""
@@ -225,6 +223,9 @@ class Durability:
     def close(self) -> None:
         """Stop saving, and give the store up; what was put and is not saved is lost. Again: nothing."""
         self._resources.close()
+
+    def _restoring(self, catalog: Catalog) -> Restoring:
+        return Restoring(self._location, catalog, self.say, self._plan.compact_memory_bytes)
 
     def _release(self) -> None:
         try:

@@ -28,9 +28,11 @@ def fail_over(run: Succession, number: int) -> FailoverReport:
     # As of the last epoch: event times that were judged since are judged again.
     guard = run.epochs.guard
     standby, source = _successor(run, number)
+    # Its readers may stand further on, where epochs in which nothing happened are not saved.
+    follows = [shard.cursor for shard in shards]
     generation = run.next_generation()
     shards[number] = standby
-    run.install(shards, generation)
+    run.install(shards, generation, follows)
     run.learning.rewind_guard(guard)
     run.epochs.seal(asked_for=True)
     return FailoverReport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from cluster.local.feed import PausableFeed
 from cluster.local.serving import ServingReplica, owner_of
 from cluster.local.standby import Standbys
 from ps.blocklog import BlockLog
+from ps.errors import BlockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +30,8 @@ class Publishing:
 
     def __init__(self, plan: Plan, learning: Learning, clock: Clock, *, replicas: int) -> None:
         self.paused = False
+        self._still = False
+        self._pausing = threading.RLock()
         self.log = BlockLog(base=self._base)
         self._learning = learning
         self._clock = clock
@@ -69,28 +73,36 @@ class Publishing:
 
     def pause(self) -> None:
         """Keep from the replicas what is published from now on."""
-        self.paused = True
-        for feed in self._feeds:
-            feed.pause()
+        with self._pausing:
+            self.paused = True
+            for feed in self._feeds:
+                feed.pause()
 
     def resume(self) -> None:
-        """Let the replicas catch up."""
-        self.paused = False
-        for feed in self._feeds:
-            feed.resume(len(self._learning.shards))
+        """Let the replicas catch up, unless shards are being replaced just now: then after that."""
+        with self._pausing:
+            self.paused = False
+            if self._still:
+                return
+            for feed in self._feeds:
+                feed.resume(len(self._learning.shards))
         for serving in self.serving:
             serving.follower.wake()
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Keep everything from the replicas while shards of another number take over."""
-        for feed in self._feeds:
-            feed.pause()
+        with self._pausing:
+            self._still = True
+            for feed in self._feeds:
+                feed.pause()
         try:
             yield
         finally:
-            if not self.paused:
-                self.resume()
+            with self._pausing:
+                self._still = False
+                if not self.paused:
+                    self.resume()
 
     def forget(self) -> None:
         """Forget the blocks of the shards there were; standbys are of those there are now."""
@@ -117,4 +129,6 @@ class Publishing:
 
     def _base(self, shard: int) -> Block:
         with self._learning.lock:
+            if shard >= len(self._learning.shards):
+                raise BlockError(f"there is no shard {shard} any more")
             return self._learning.shards[shard].export(self._clock.now_us())

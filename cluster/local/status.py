@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ class StatusBoard:
     def __init__(self, plan: Plan, publishing: Publishing, clock: Clock) -> None:
         self.state = "starting"
         self._paused: tuple[Pausable, ...] = ()
+        self._pausing = threading.Lock()
         self._plan = plan
         self._publishing = publishing
         self._clock = clock
@@ -56,12 +58,14 @@ class StatusBoard:
 
     def pause(self, what: Pausable) -> None:
         """Note that it is paused."""
-        if what not in self._paused:
-            self._paused = (*self._paused, what)
+        with self._pausing:
+            if what not in self._paused:
+                self._paused = (*self._paused, what)
 
     def resume(self, what: Pausable) -> None:
         """Note that it goes on."""
-        self._paused = tuple(paused for paused in self._paused if paused != what)
+        with self._pausing:
+            self._paused = tuple(paused for paused in self._paused if paused != what)
 
     def post(self, progress: RunProgress, learning: Learning) -> None:
         """Tell how the run stands now: the training thread, between two batches."""

@@ -60,6 +60,20 @@ def test_an_error_is_the_callers_alone() -> None:
         assert isinstance(caller.join().error, NoStoreError)
 
 
+def test_a_request_that_ends_the_thread_is_answered_all_the_same() -> None:
+    control = Control()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with control.open():
+        caller = Caller(control, interrupt)
+        control.wait(_LONG_S)
+        with pytest.raises(KeyboardInterrupt):
+            control.carry_out()
+    assert isinstance(caller.join().error, JobBusyError)
+
+
 def test_without_a_moment_in_time_nothing_happens() -> None:
     control = Control()
     done: list[int] = []

@@ -229,6 +229,66 @@ def test_a_failover_loses_and_repeats_nothing(tmp_path: Path) -> None:
     assert isinstance(neither.errors[8], NoStoreError)
 
 
+def test_a_failover_from_the_store_follows_epochs_in_which_nothing_happened(tmp_path: Path) -> None:
+    """They are not saved, so the shard that is restored stands behind them."""
+    job = Job("counting", shards=2, store=tmp_path / "store", commit_every_s=1e6)
+    whole = Operated(replace(job, store=None)).to_the_end()
+
+    def be_quiet(run: LocalRun) -> None:
+        def do() -> None:
+            run._epochs.seal()
+            save(run)
+            run._epochs.seal()
+
+        run._control.call("sealing", do, deadline_s=30.0)
+
+    run = Operated(job, {8: be_quiet, 9: lambda run: run.target.failover(1)}, serve=True)
+    assert run.to_the_end() == whole
+    assert not run.errors, run.errors
+    status = run.run.target.status().store
+    assert status is not None
+    assert (status.state, status.last_error) == ("ok", None)
+    assert Operated(job).to_the_end() == whole
+
+
+def test_publishing_goes_on_after_shards_were_replaced_and_not_before() -> None:
+    run = Operated(Job("counting", shards=2), serve=True)
+    with run.run:
+        publishing = run.run._publishing
+        [feed] = publishing._feeds
+        with publishing.standing_still():
+            publishing.pause()
+            publishing.resume()
+            paused = [feed._paused]
+        paused.append(feed._paused)
+        with publishing.standing_still():
+            publishing.pause()
+        paused.append(feed._paused)
+        assert paused == [True, False, True]
+        assert publishing.paused
+
+
+def test_who_reads_the_store_holds_up_nobody_who_restores(tmp_path: Path) -> None:
+    run = Operated(Job("fm", store=tmp_path / "store"))
+    with run.run:
+        run.run.run(run._stop)
+        store = run.run._durability
+        assert store is not None
+        newest, found = store.newest(), []
+
+        def restore() -> None:
+            found.extend(store.restore(newest, run.run._learning.specs))
+
+        with store.reading():
+            thread = threading.Thread(target=restore)
+            thread.start()
+            thread.join(30)
+            assert not thread.is_alive()
+        assert [shard.digest() for shard in found] == [
+            shard.digest() for shard in run.run._learning.shards
+        ]
+
+
 def test_what_a_replaced_shard_still_seals_is_refused() -> None:
     job = Job("counting", shards=2, standbys=1)
     old = []

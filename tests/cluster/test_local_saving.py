@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.errors import UnsavedError
-from cluster.local import LocalRun, durability
+from cluster.local import LocalRun, durability, saving
 from ps.clock import ManualClock, SystemClock
 from ps.errors import FencedError, StoreUnavailableError
 from ps.store.claim import take_claim
@@ -87,6 +87,19 @@ def test_what_is_not_saved_in_the_end_is_an_error(
     with pytest.raises(UnsavedError, match="the disk is full"):
         run.to_the_end()
     assert any("takes a while" in line for line in run.said)
+
+
+def test_saving_that_has_ended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(epochs: Any) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(saving, "_as_one", fail)
+    run = Operated(Job("fm", store=tmp_path / "store"))
+    with pytest.raises(UnsavedError, match="a defect"):
+        run.to_the_end()
+    status = store_status(run.run)
+    assert status.state == "failing"
+    assert status.last_error == "saving has ended: ZeroDivisionError: a defect"
 
 
 def test_a_run_that_has_been_replaced_stops(tmp_path: Path) -> None:
