@@ -42,23 +42,39 @@ class BoundedFilesystem:
         if url.split("://", 1)[0] in {"s3", "s3a"}:
             # Another process's files must be seen at once: no listing is remembered.
             options = {"config_kwargs": _S3_CLIENT, "use_listings_cache": False}
-        try:
-            self.fs, root = fsspec.core.url_to_fs(url, **options)
-        except ImportError as error:
-            raise SpecError(
-                f"store {url} needs a library that is not installed ({error}); for s3:// install "
-                "trilith[s3]"
-            ) from error
-        except ValueError as error:
-            raise SpecError(f"store {url!r} is no URL that fsspec knows: {error}") from error
         self.url = url.rstrip("/")
-        self.root = root.rstrip("/")
         self._deadline_s = deadline_s
+        # Some connect at once: to be given up like any other call.
+        self.fs, root = self._opened(lambda: fsspec.core.url_to_fs(url, **options))
+        self.root = root.rstrip("/")
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
         self.in_memory = "memory" in protocols
         self.puts_at_once = not _ATOMIC.isdisjoint(protocols)
         pipe = getattr(self.fs, "_pipe_file", self.fs.pipe_file)
         self.creates = "mode" in inspect.signature(pipe).parameters
+
+    def _opened(self, connect: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
+        """What connect() gives, within the deadline. Raises SpecError, StoreUnavailableError."""
+        try:
+            return _within(self._deadline_s, "opened", connect)
+        except ImportError as error:
+            raise SpecError(
+                f"store {self.url} needs a library that is not installed ({error}); for s3:// "
+                "install trilith[s3]"
+            ) from error
+        except ValueError as error:
+            raise SpecError(f"store {self.url!r} is no URL that fsspec knows: {error}") from error
+        except _NoAnswerError as error:
+            raise StoreUnavailableError(
+                f"store {self.url} could not be opened within {self._deadline_s:.3g} s; check that "
+                "its host can be reached"
+            ) from error
+        # Clients raise what they like: see call().
+        except Exception as error:
+            raise StoreUnavailableError(
+                f"store {self.url} could not be opened: {type(error).__name__}: {error}; check the "
+                "URL, that its host can be reached, and that it takes these credentials"
+            ) from error
 
     def call(self, name: str, what: str, function: Callable[[], T], size: int = 0) -> T:
         """The function's result, within the deadline; size: bytes it moves.
@@ -66,25 +82,13 @@ class BoundedFilesystem:
         Raises FileMissingError, StoreUnavailableError.
         """
         deadline_s = self._deadline_s + size / _BYTES_PER_S
-        outcome: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                outcome.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - raised again by result(), below
-                outcome.set_exception(error)
-
-        # A daemon, so that a call that never returns does not keep the process from ending.
-        threading.Thread(target=run, name=f"store {what}", daemon=True).start()
         try:
-            return outcome.result(timeout=deadline_s)
+            return _within(deadline_s, what, function)
         except FileNotFoundError as error:
             if what == "read":
                 raise FileMissingError(self.url, name) from error
             raise self._unavailable(name, what, error) from error
-        except FutureTimeoutError as error:
-            if outcome.done():
-                raise self._unavailable(name, what, error) from error
+        except _NoAnswerError as error:
             raise StoreUnavailableError(
                 f"{self.url}/{name} could not be {what} within {deadline_s:.3g} s; check that the "
                 "store can be reached"
@@ -129,3 +133,27 @@ class BoundedFilesystem:
             f"{self.url}/{name} could not be {what}: {type(error).__name__}: {error}; check that "
             "the store can be reached, exists and takes these credentials"
         )
+
+
+class _NoAnswerError(Exception):
+    """A call that has not come back within its deadline."""
+
+
+def _within(deadline_s: float, what: str, function: Callable[[], T]) -> T:
+    """The function's result, or what it raises; _NoAnswerError where it takes longer."""
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised again by result(), below
+            outcome.set_exception(error)
+
+    # A daemon, so that a call that never returns does not keep the process from ending.
+    threading.Thread(target=run, name=f"store {what}", daemon=True).start()
+    try:
+        return outcome.result(timeout=deadline_s)
+    except FutureTimeoutError as error:
+        if outcome.done():  # then it is the function's own
+            raise
+        raise _NoAnswerError from error

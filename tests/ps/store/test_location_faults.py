@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -202,6 +203,54 @@ def faulty(request: pytest.FixtureRequest) -> Iterator[Location]:
     for thread in threading.enumerate():
         if thread.name.startswith("store "):
             thread.join()
+
+
+class UnreachableFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """One that connects as soon as it is named, and cannot."""
+
+    protocol: Any = "unreachable"
+    cachable = False
+    error: Exception | None = None
+    let_go = threading.Event()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.error is None:
+            self.let_go.wait()
+            return
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        socket.gaierror(-2, "Name or service not known"),
+        ConnectionRefusedError("refused"),
+        TimeoutError("the client's own"),
+        FileNotFoundError("no such share"),
+        RuntimeError("whatever a client raises"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_store_that_cannot_be_opened_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fsspec.register_implementation("unreachable", UnreachableFileSystem, clobber=True)
+    monkeypatch.setattr(UnreachableFileSystem, "error", error)
+    with pytest.raises(StoreUnavailableError) as failed:
+        Location.at("unreachable://host/store/")
+    message = str(failed.value)
+    assert message.startswith(
+        f"store unreachable://host/store could not be opened: {type(error).__name__}: {error}; "
+    )
+    assert "check the URL, that its host can be reached" in message
+
+
+def test_opening_a_store_that_hangs_is_given_up() -> None:
+    fsspec.register_implementation("unreachable", UnreachableFileSystem, clobber=True)
+    with pytest.raises(StoreUnavailableError, match=r"could not be opened within 0\.1 s; check"):
+        Location.at("unreachable://host/store", deadline_s=0.1)
+    UnreachableFileSystem.let_go.set()
 
 
 def calls_of(store: Location) -> dict[str, Any]:
