@@ -25,6 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.harness import finish, median, parse_options, say, seconds
+from cluster.local.epochs import GATHER_ROWS
 from cluster.warmup import warm_up_learner
 from model.batch import Batch, FidColumn
 from model.features import Categorical, FeatureSpec, Numeric
@@ -66,9 +67,11 @@ NUMBERS = 13
 BATCH = 4_096
 TABLE = "t"
 SEAL_EVERY_S = 1.0
-GATHER_ROWS = 65_536
 LOAD_ROWS = 100_000
 FLUSH_S = 300.0
+# A compaction begins and ends within every turn with saving: about as often as a job's own share of
+# block bytes to base bytes would have it.
+COMPACT_EPOCHS = 7
 
 
 @dataclass(slots=True)
@@ -222,6 +225,8 @@ def train_while_sealing(
         for saving in (number % 2 == 0, number % 2 == 1):
             submit(store, shard.seal(0))
             committed = store.flush(FLUSH_S)
+            with store.upkeep_held():
+                pass  # what the turn before began has ended
             seen = learn(shard, learner, stream, turn_s, store if saving else None)
             rates[saving] = seen.examples / seen.elapsed_s
             if saving:
@@ -355,7 +360,7 @@ def opened(location: Location, shards: list[Shard]) -> StoreThread:
     description = describe([shard.spec for shard in shards])
     chains = [ShardChain(number, None, ()) for number in range(len(shards))]
     writer = StoreWriter(location, claim, description, chains, clock=clock)
-    thread = StoreThread(location, writer, UpkeepPolicy(), clock=clock)
+    thread = StoreThread(location, writer, UpkeepPolicy(compact_blocks=COMPACT_EPOCHS), clock=clock)
     thread.start()
     return thread
 
