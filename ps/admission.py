@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SLOTS = 1 << 16
 _SLOT_BITS = 48
 _WORD_BITS = 64
+_COMPARED_LINES = 1 << 14  # of two filters at once: a mebibyte of each
 _HEADER_BYTES = 8  # of a line: its period
 _MAX_POLICIES = 255  # that a uint8 can name, besides ADMIT_ALL
 _MAX_REMEMBERED_FIDS = 1 << 33  # what 32 bits of line number reach
@@ -230,6 +231,29 @@ class AdmissionFilter:
         self._changed[:whole] = np.uint64(2**64 - 1)
         if rest:
             self._changed[whole] = np.uint64((1 << rest) - 1)
+
+    def mark_different(self, other: AdmissionFilter) -> None:
+        """Count every line as written that a reader of the other filter may have otherwise, so that
+        the next delta takes it from there to here: those whose cells differ, and those that count
+        here and no longer do there, since an export() leaves them out. All lines where the two are
+        of different configuration.
+        """
+        if (self._lines, self._clock[sketch.WIDE]) != (other._lines, other._clock[sketch.WIDE]):
+            self.mark_all()
+            return
+        # A line of period 0 was never written.
+        here, there = max(self._clock[sketch.PERIOD] - 1, 1), other._clock[sketch.PERIOD] - 1
+        for begin in range(0, self._lines, _COMPARED_LINES):
+            part = slice(begin, min(begin + _COMPARED_LINES, self._lines))
+            mine, its = self._lines_2d[part].view(np.uint64), other._lines_2d[part].view(np.uint64)
+            differ = (mine != its).any(axis=1)
+            differ |= (self._periods[part] >= here) & (other._periods[part] < there)
+            octets = np.packbits(differ, bitorder="little")
+            # Chunks are whole words, but for the last.
+            octets = np.pad(octets, (0, -octets.size % (_WORD_BITS // 8)))
+            words = octets.view(np.uint64)
+            first = begin // _WORD_BITS
+            self._changed[first : first + words.size] |= words
 
     def forget_changes(self) -> None:
         """Count no line as written: what was, its reader has by other means."""

@@ -314,18 +314,23 @@ class Shard:
         if fault is not None:
             raise SpecError(f"shard {self.spec.shard} {fault}")
 
-    def mark_changed(self, fids: Mapping[str, U64]) -> None:
+    def mark_changed(self, fids: Mapping[str, U64], *, present: Shard | None = None) -> None:
         """Count fids (uint64[n] by table) as changed in the current epoch, and all that is no row.
 
         The next block then takes a reader from any state that differs from this one in those fids
-        alone to this one: fids without a row are removed there. Raises UnknownTableError.
+        alone to this one: fids without a row are removed there. present: the shard whose last block
+        that reader has applied; then only those lines of filters are in the block that differ from
+        its. Raises UnknownTableError.
         """
         for name in fids:
             self.table(name)
         for name, changed in sorted(fids.items()):
             self._tables[name].mark_changed(changed)
-        for table in self._tables.values():
-            table.admission.mark_all()
+        for name, table in self._tables.items():
+            if present is None:
+                table.admission.mark_all()
+            else:
+                table.admission.mark_different(present.table(name).admission)
         self._dense.mark_all()
 
     def stats(self) -> ShardStats:

@@ -45,8 +45,8 @@ def roll_back(run: Succession, epoch: int, skips: Skips) -> RollbackReport:
     if changed is None:
         # Some of the blocks in between are gone: then it can be any fid there is.
         changed = all_fids(run.learning.shards, restored)
-    for shard, fids in zip(restored, changed, strict=True):  # 3
-        shard.mark_changed(fids)
+    for shard, fids, left in zip(restored, changed, run.learning.shards, strict=True):  # 3
+        shard.mark_changed(fids, present=left)
     rows_changed, rows_removed = _difference(restored, changed)
     generation = run.next_generation()  # 4
     run.install(restored, generation, follows)

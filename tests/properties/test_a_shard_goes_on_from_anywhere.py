@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ps.admission import AdmitAfter
 from ps.block import Block, Cursor
 from ps.blocklog import BlockLog
 from ps.codec import decode_block, encode_block
 from ps.errors import BlockGapError, ForeignBlockError, SpecError
-from tests.ps.shards import make, make_push
+from ps.table import SlotPolicy
+from tests.ps.shards import SPEC, make, make_push
 
 if TYPE_CHECKING:
     from ps.shard import Shard
@@ -108,6 +111,53 @@ def test_one_block_takes_readers_back(seed: int, good: int, bad: int, clean: int
     assert reader.digest() == back.digest() == was
     for block in grown(seed + 1, clean, begin=good, shard=back):
         assert reader.apply(block)
+    assert reader.digest() == back.digest()
+
+
+# One table counts, in lines that are few enough to be shared, and forgets after some epochs.
+COUNTING = replace(
+    SPEC,
+    tables=(
+        SPEC.tables[0],
+        replace(
+            SPEC.tables[1],
+            slots=(SlotPolicy(1, ttl_s=5, admission=AdmitAfter(3)),),
+            remembered_fids=64,
+            admission_window_s=4,
+        ),
+    ),
+)
+
+
+@given(seed=seeds, good=st.integers(0, 6), bad=steps, clean=steps, base=st.none() | steps)
+@settings(max_examples=40, deadline=None)
+def test_one_block_takes_readers_of_the_present_back_filters_included(
+    seed: int, good: int, bad: int, clean: int, base: int | None
+) -> None:
+    """The block has only those lines of filters that differ; base: of which epoch of the present the
+    reader began with a base.
+    """
+    present, reader, back = (make(spec=COUNTING) for _ in range(3))
+    blocks = []
+    for step in range(good + bad):
+        present.push(make_push(seed, step, step + 1))
+        blocks.append(through_bytes(present.seal(sealed_us=0)))
+        if step == base:
+            reader = make(spec=COUNTING)
+            assert reader.apply(through_bytes(present.export(sealed_us=0)))
+        else:
+            assert reader.apply(blocks[-1])
+    for block in blocks[:good]:
+        assert back.apply(block)
+    was = back.digest()
+    back.mark_changed(changed_since(blocks[good:]), present=present)
+    back.promote(1, epoch=present.cursor.epoch, follows=present.cursor)
+    assert reader.apply(through_bytes(back.seal(sealed_us=0)))
+    assert reader.digest() == back.digest() == was
+    reader.promote(2)
+    for step in range(good, good + clean):
+        push = make_push(seed + 1, step, step + 1, generation=2)
+        assert reader.push(push) == back.push(push)
     assert reader.digest() == back.digest()
 
 

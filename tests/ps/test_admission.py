@@ -326,6 +326,68 @@ def test_all_lines_can_be_marked_and_bring_any_filter_back(lines: int) -> None:
     assert same(exported(right), exported(left))
 
 
+@given(
+    before=st.lists(st.lists(st.integers(0, 900), max_size=40), max_size=5),
+    after=st.lists(st.lists(st.integers(0, 900), max_size=40), max_size=5),
+    occurrences=st.sampled_from([3, 300]),
+    lines=st.sampled_from([1, 4, 64, 256]),
+    chunk=st.sampled_from([64, 128, 1 << 14]),
+    based=st.integers(0, 5),
+)
+@settings(max_examples=200, deadline=None)
+def test_lines_that_differ_bring_a_reader_back(
+    before: list[list[int]],
+    after: list[list[int]],
+    occurrences: int,
+    lines: int,
+    chunk: int,
+    based: int,
+) -> None:
+    """However many periods the present has gone on, and whether its reader began with a base, which
+    leaves out what counts for nothing.
+    """
+    present, back, reader = (counting(occurrences, 2 * lines, window_s=20) for _ in range(3))
+    for number, batch in enumerate(before):
+        for admission in (present, back):
+            admission.advance(10 + 10 * number)
+            add(admission, fids_of(batch))
+    reader.apply(delta_of(present), replace=False)
+    back.forget_changes()
+    for number, batch in enumerate(after):
+        present.advance(10 + 10 * (len(before) + number))
+        add(present, fids_of(batch))
+        reader.apply(delta_of(present), replace=False)
+        if number == based:
+            reader.apply(exported(present), replace=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ps.admission._COMPARED_LINES", chunk)
+        back.mark_different(present)
+    change = delta_of(back)
+    reader.apply(change, replace=False)
+    assert same(exported(reader), exported(back))
+    if not after:
+        assert change.lines.size == 0
+    everyone = fids_of(range(900))
+    assert np.array_equal(add(reader, everyone), add(back, everyone))
+
+
+def test_few_lines_differ_where_little_was_written() -> None:
+    present, back = (counting(3, remembered_fids=100_000) for _ in range(2))
+    for admission in (present, back):
+        add(admission, fids_of(range(10_000)))
+        admission.forget_changes()
+    add(present, fids_of(range(20_000, 20_040)))
+    back.mark_different(present)
+    assert 30 <= delta_of(back).lines.size <= 40
+
+
+def test_all_lines_differ_from_those_of_another_configuration() -> None:
+    small, large, wide = counting(3, 200), counting(3, 2_000), counting(300, 200)
+    for other in (large, wide):
+        small.mark_different(other)
+        assert delta_of(small).lines.tolist() == list(range(128))
+
+
 def test_what_counts_for_nothing_is_not_exported() -> None:
     admission = counting(3, remembered_fids=2_000, window_s=100)
     admission.advance(1_000)
