@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.local.changes import changed_between
-from cluster.local.restore_points import retention_of
 from cluster.local.resume import Restoring
 from cluster.local.saving import Saving
 from cluster.local.tenure import Tenure
@@ -18,6 +17,7 @@ from ps.store.catalog import Catalog
 from ps.store.description import describe
 from ps.store.holder import Holder
 from ps.store.location import Location
+from ps.store.retention import RetentionPolicy
 from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import StoreWriter
 
@@ -90,7 +90,7 @@ class Durability:
         )
         plan = self._plan
         policy = UpkeepPolicy(
-            retention=retention_of(plan),
+            retention=RetentionPolicy(plan.keep_points, plan.keep_age_s, plan.keep_bytes),
             compact_blocks=plan.compact_after_blocks,
             compact_share=plan.compact_after_share,
             compact_memory_bytes=plan.compact_memory_bytes,

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING
 from ps.admin.target import PruneReport, RestorePoint
 from ps.errors import NoRestorePointError, SpecError
 from ps.store.names import is_snapshot_name
-from ps.store.retention import RetentionPolicy
 from ps.store.snapshots import create_snapshot
 
 if TYPE_CHECKING:
     from cluster.local.durability import Durability
-    from cluster.plan import StorePlan
     from ps.clock import Clock
     from ps.store.catalog import Catalog, PointInfo
-
-
-def retention_of(plan: StorePlan) -> RetentionPolicy:
-    """What the plan has the store keep."""
-    return RetentionPolicy(plan.keep_points, plan.keep_age_s, plan.keep_bytes)
 
 
 def listed(store: Durability) -> list[RestorePoint]:
