@@ -50,6 +50,9 @@ def open_record(kind: Kind, data: bytes, name: str) -> object:
     magic, version, found_kind, payload_bytes = _PRELUDE.unpack_from(data)
     if magic != MAGIC:
         raise CorruptFileError(name, f"begins with {magic!r}, expected {MAGIC!r}")
+    whole = _PRELUDE.size + payload_bytes + _CHECKSUM_BYTES
+    if version == VERSION and len(data) < whole:
+        raise CorruptFileError(name, f"cut short: {len(data):,} of {whole:,} bytes are there")
     content, said = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     found = xxhash.xxh3_128_digest(content)
     if found != said:

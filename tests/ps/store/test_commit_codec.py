@@ -69,6 +69,12 @@ def test_every_truncation_and_every_extension_is_found() -> None:
             decode_commit(damaged, NAME)
 
 
+def test_a_record_that_was_cut_short_is_called_so() -> None:
+    data = seal_record(Kind.CLAIM, ["a" * 50])
+    with pytest.raises(CorruptFileError, match=f"cut short: 40 of {len(data)} bytes are there"):
+        open_record(Kind.CLAIM, data[:40], "c")
+
+
 def test_another_commit_under_this_name_is_found() -> None:
     for other in (commit(5), commit(6, generation=2)):
         with pytest.raises(CorruptFileError, match="holds the restore point"):
