@@ -262,10 +262,11 @@ class Catalog:
         known = sorted(point.at.epoch for point in self.points())
         before = max((e for e in known if e <= epoch), default=None)
         after = min((e for e in known if e > epoch), default=None)
-        nearest = " and ".join(f"{e}" for e in (before, after) if e is not None)
+        nearest = [f"{e}" for e in (before, after) if e is not None]
+        what = f"the nearest {'is' if len(nearest) == 1 else 'are'} {' and '.join(nearest)}"
         return NoRestorePointError(
             f"store {self.location.url} has no restore point of epoch {epoch}; "
-            + (f"the nearest are {nearest}" if nearest else "it has none at all")
+            + (what if nearest else "it has none at all")
         )
 
 

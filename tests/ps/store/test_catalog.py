@@ -72,7 +72,7 @@ def test_an_epoch_without_a_restore_point_names_the_nearest(location: Location) 
     put(location, commit(2), commit(5), commit(9))
     with pytest.raises(NoRestorePointError, match="the nearest are 2 and 5"):
         Catalog(location).read_epoch(3)
-    with pytest.raises(NoRestorePointError, match="the nearest are 9"):
+    with pytest.raises(NoRestorePointError, match="the nearest is 9"):
         Catalog(location).read(Cursor(12, 1))
 
 

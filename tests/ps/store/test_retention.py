@@ -356,7 +356,7 @@ def test_a_snapshot_is_made_once(location: Location) -> None:
     assert made.commit.worker == b"\0worker"
     with pytest.raises(SpecError, match="of epoch 2; choose another name"):
         create_snapshot(catalog, "a", Cursor(3, 1), now_us=5)
-    with pytest.raises(NoRestorePointError, match="nearest are 3"):
+    with pytest.raises(NoRestorePointError, match="nearest is 3"):
         create_snapshot(catalog, "b", Cursor(9, 1), now_us=5)
     for name in ("", "../a", "a/b", ".a", "x" * 101, "a\n", f"a{UNFINISHED}b"):
         with pytest.raises(SpecError, match="snapshot's name"):
