@@ -55,7 +55,7 @@ def pruned(store: Durability, *, dry_run: bool) -> PruneReport:
         dry_run=dry_run,
         restore_points=[at.epoch for at in found.points],
         files=len(found.files) + len(found.leftovers),
-        bytes=found.bytes,
+        bytes=found.bytes + found.leftover_bytes,
     )
 
 

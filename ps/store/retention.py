@@ -11,6 +11,7 @@ from ps.store.inventory import age_order, newest_first
 from ps.store.names import (
     BASES,
     BLOCKS,
+    CLAIMS,
     COMMITS,
     base_name,
     block_name,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ps.store.catalog import Catalog
     from ps.store.commit import Commit, ShardChain
     from ps.store.inventory import Inventory
+    from ps.store.location import FileInfo, Location
 
 _MICROSECONDS = 1_000_000
 # Claims tell who wrote of late; only the newest has a meaning.
@@ -55,13 +57,14 @@ class RetentionPolicy:
 class PrunePlan:
     """What goes. points: restore points, oldest first. files: blocks and bases that no restore point
     that stays needs. leftovers: damaged commits older than all that stays, claims long past, and what
-    dead writers were writing. bytes: of files.
+    dead writers were writing. bytes: of files; leftover_bytes: of leftovers, where pruning looked.
     """
 
     points: tuple[Cursor, ...] = ()
     files: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     bytes: int = 0
+    leftover_bytes: int = 0
 
 
 def plan(
@@ -130,7 +133,7 @@ def prune(
     """
     step = on_step or _ignore
     location = catalog.location
-    unfinished = [info.name for info in location.list_unfinished()]
+    unfinished = location.list_unfinished()
     planned = plan(  # 1
         catalog.survey(),
         policy,
@@ -138,8 +141,9 @@ def prune(
         pinned=pinned,
         chains=chains,
         writing_since=writing_since,
-        unfinished=unfinished,
+        unfinished=[info.name for info in unfinished],
     )
+    planned = replace(planned, leftover_bytes=_bytes_of(planned.leftovers, location, unfinished))
     if dry_run:
         return planned
     step("prune.1")
@@ -158,6 +162,14 @@ def prune(
     location.delete(planned.leftovers)  # 5
     step("prune.5")
     return replace(planned, files=left.files, bytes=left.bytes)
+
+
+def _bytes_of(names: Sequence[str], location: Location, unfinished: Sequence[FileInfo]) -> int:
+    if not names:
+        return 0
+    listed = [*unfinished, *location.list(COMMITS), *location.list(CLAIMS)]
+    sizes = {info.name: info.size for info in listed}
+    return sum(sizes.get(name, 0) for name in names)
 
 
 def _refuse_what_cannot_be_read(inventory: Inventory) -> None:

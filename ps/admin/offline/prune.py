@@ -36,5 +36,5 @@ def _report(plan: PrunePlan, *, dry_run: bool) -> PruneReport:
         dry_run=dry_run,
         restore_points=tuple(at.epoch for at in plan.points),
         files=len(plan.files) + len(plan.leftovers),
-        bytes=plan.bytes,
+        bytes=plan.bytes + plan.leftover_bytes,
     )
