@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
 from rich.console import Group
+from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ps.admin.target import JobStatus, ReplicaStatus, ShardStatus, StoreStatus
 
 _REASONS_SHOWN = 5
+_FIGURES_COLUMNS = 80
 
 
 def status_panel(status: JobStatus) -> RenderableType:
@@ -78,8 +81,8 @@ def _title(status: JobStatus) -> Text:
     return title
 
 
-def _figures(status: JobStatus) -> Table:
-    grid = Table.grid(padding=(0, 3))
+def _figures(status: JobStatus) -> RenderableType:
+    """In as many columns as a small terminal has room for."""
     cells = [
         ("examples", screen.number(status.examples)),
         ("rate", f"{screen.number(status.examples_per_s)}/s"),
@@ -91,9 +94,7 @@ def _figures(status: JobStatus) -> Table:
         (name.replace("_", " "), screen.number(value, 4)) for name, value in status.metrics.items()
     ]
     texts = [Text.assemble((f"{label} ", "dim"), (value, "bold")) for label, value in cells]
-    for i in range(0, len(texts), 5):
-        grid.add_row(*texts[i : i + 5])
-    return grid
+    return Constrain(Columns(texts, padding=(0, 2)), _FIGURES_COLUMNS)
 
 
 def _replicas_table(replicas: Sequence[ReplicaStatus]) -> Table:
@@ -134,10 +135,14 @@ def _store_note(store: StoreStatus | None, now_us: int) -> Text:
     else:
         age_s = max((now_us - store.committed_us) / 1e6, 0.0)
         note.append(f", epoch {store.committed_epoch:,} committed {screen.span(age_s)} ago")
-    note.append(f", {store.restore_points:,} restore points in {screen.size(store.stored_bytes)}")
+    points = screen.count(store.restore_points, "restore point")
+    note.append(f", {points} in {screen.size(store.stored_bytes)}")
     if store.waiting_blocks:
+        # One that is on its way is no cause for worry.
+        epochs = screen.count(store.waiting_blocks, "epoch")
         note.append(
-            f", {store.waiting_blocks:,} blocks ({screen.size(store.waiting_bytes)}) wait", "yellow"
+            f", {epochs} ({screen.size(store.waiting_bytes)}) to be saved",
+            "" if store.state == "ok" else "yellow",
         )
     if store.compacting:
         note.append(", compacting")

@@ -32,6 +32,11 @@ def number(value: float | None, digits: int = 0) -> str:
     return UNKNOWN if value is None else f"{value:,.{digits}f}"
 
 
+def count(n: int, what: str) -> str:
+    """So many of what can be counted: 1 file, 2 files."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def fid(value: int) -> str:
     """A fid as slot:identity."""
     return f"{value >> 48}:{value & ((1 << 48) - 1)}"
@@ -73,9 +78,12 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:,.1f} GiB"
 
 
-def positions(found: Mapping[str, int]) -> str:
-    """Offsets by partition, on one line."""
-    return ", ".join(f"{partition} at {offset:,}" for partition, offset in found.items()) or UNKNOWN
+def positions(found: Mapping[str, int], most: int | None = None) -> str:
+    """Offsets by partition, on one line; of the first so many."""
+    shown = list(found.items())[:most]
+    listed = ", ".join(f"{partition} at {offset:,}" for partition, offset in shown) or UNKNOWN
+    left = len(found) - len(shown)
+    return f"{listed} and {left:,} more" if left else listed
 
 
 def skipped(skips: Skips) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ps.admin.cli.amounts import seconds_of, size_of
 from ps.admin.cli.confirm import ask, must_ask
 from ps.admin.cli.exits import DamageFoundError
 from ps.admin.cli.options import DryRun, Yes, on_target
@@ -27,6 +28,8 @@ snapshot_app = typer.Typer(
 
 # Damaged files are listed one by one up to here; --json has all.
 _SHOWN = 20
+# Where the stream stood, in a table; --json has all partitions.
+_PARTITIONS_SHOWN = 2
 
 
 @snapshot_app.command("create")
@@ -54,18 +57,14 @@ def create(
     called = name if name is not None else _name_of(SystemClock().now_us())
     with waiting("sealing and committing"):
         point = job.create_snapshot(called)
-    session.show(
-        point,
-        lambda: (
-            f"snapshot {called}: epoch {point.epoch}, {point.rows:,} rows on {point.shards} shard(s)"
-        ),
-    )
+    session.show(point, lambda: _snapshot_text(called, point))
 
 
 @snapshot_app.command("list")
 @on_target
 def list_(session: Session) -> None:
-    """The restore points, oldest first: epoch, age, rows, what there is to read, snapshot names.
+    """The restore points, oldest first: epoch, age, rows, what there is to read, where the stream
+    stood, snapshot names.
 
     \b
     Examples:
@@ -123,15 +122,21 @@ def prune(
         float | None,
         typer.Option(
             "--keep-age",
-            min=0.0,
-            metavar="SECONDS",
-            help="Keep those not older.",
+            parser=seconds_of,
+            metavar="TIME",
+            help="Keep those not older: 90s, 1h, 7d.",
             show_default=False,
         ),
     ] = None,
     keep_bytes: Annotated[
         int | None,
-        typer.Option("--keep-bytes", min=1, help="Keep the latest within.", show_default=False),
+        typer.Option(
+            "--keep-bytes",
+            parser=size_of,
+            metavar="SIZE",
+            help="Keep the latest within: 20GiB, 500MB.",
+            show_default=False,
+        ),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -146,7 +151,7 @@ def prune(
     Examples:
       ps-admin snapshot prune -t 127.0.0.1:8600 --dry-run
       ps-admin snapshot prune -t runs/clicks/store --keep-points 10 --dry-run
-      ps-admin snapshot prune -t runs/clicks/store --keep-points 10 --yes
+      ps-admin snapshot prune -t runs/clicks/store --keep-age 1h --keep-bytes 20GiB --yes
     """
     keep = (keep_points, keep_age_s, keep_bytes)
     asking = not dry_run and must_ask(yes=yes)
@@ -231,6 +236,13 @@ def _name_of(now_us: int) -> str:
     return datetime.fromtimestamp(now_us / 1e6, UTC).strftime("at-%Y%m%dT%H%M%SZ")
 
 
+def _snapshot_text(called: str, point: RestorePoint) -> str:
+    from ps.admin.cli import screen
+
+    rows, shards = screen.count(point.rows, "row"), screen.count(point.shards, "shard")
+    return f"snapshot {called}: epoch {point.epoch}, {rows} on {shards}"
+
+
 def _points_rendered(points: Sequence[RestorePoint]) -> Any:
     from ps.admin.cli import screen
     from ps.admin.cli.panels import headed
@@ -239,9 +251,10 @@ def _points_rendered(points: Sequence[RestorePoint]) -> Any:
         return "no restore points"
     table = headed(
         "epoch", "generation", "committed", "event time", "shards", "rows", "to read", "aligned",
-        "snapshot", left=0,
+        "positions", "snapshot", left=0,
     )  # fmt: skip
-    table.columns[-1].justify = "left"
+    for column in table.columns[-2:]:
+        column.justify = "left"
     for point in points:
         table.add_row(
             str(point.epoch),
@@ -252,6 +265,7 @@ def _points_rendered(points: Sequence[RestorePoint]) -> Any:
             screen.number(point.rows),
             screen.size(point.bytes_to_read),
             "yes" if point.aligned else "no",
+            screen.positions(point.positions, _PARTITIONS_SHOWN),
             point.pinned_by or "",
         )
     return table
@@ -263,8 +277,8 @@ def _verify_text(report: VerifyReport) -> str:
     points = report.restore_points
     whole = sum(point.whole for point in points)
     summary = (
-        f"{report.files:,} files, {screen.size(report.bytes)} read; {whole:,} of {len(points):,} "
-        "restore points can be restored"
+        f"{screen.count(report.files, 'file')}, {screen.size(report.bytes)} read; {whole:,} of "
+        f"{len(points):,} restore points can be restored"
     )
     if report.newest_whole_epoch is not None and whole < len(points):
         summary += f", the newest of them epoch {report.newest_whole_epoch}"
@@ -273,11 +287,17 @@ def _verify_text(report: VerifyReport) -> str:
     if len(report.damaged) > _SHOWN:
         lines.append(f"  and {len(report.damaged) - _SHOWN} more; --json lists them all")
     if report.unneeded:
+        n = len(report.unneeded)
         lines.append(
-            f"{len(report.unneeded):,} files are needed by none; ps-admin prune deletes them"
+            f"{screen.count(n, 'file')} {'is' if n == 1 else 'are'} needed by no restore point; "
+            f"ps-admin prune deletes {'it' if n == 1 else 'them'}"
         )
     if report.strangers:
-        lines.append(f"{len(report.strangers):,} files are no store's, as {report.strangers[0]}")
+        n = len(report.strangers)
+        lines.append(
+            f"{screen.count(n, 'file')} {'is' if n == 1 else 'are'} no store's: "
+            f"{report.strangers[0]}{' and others' if n > 1 else ''}"
+        )
     return "\n".join(lines)
 
 
@@ -288,9 +308,11 @@ def prune_text(report: PruneReport) -> str:
     would = "would delete" if report.dry_run else "deleted"
     epochs = report.restore_points
     which = f" (epochs {epochs[0]} to {epochs[-1]})" if epochs else ""
+    if len(epochs) == 1:
+        which = f" (epoch {epochs[0]})"
     return (
-        f"{would} {len(epochs):,} restore points{which} and {report.files:,} files, "
-        f"{screen.size(report.bytes)}"
+        f"{would} {screen.count(len(epochs), 'restore point')}{which} and "
+        f"{screen.count(report.files, 'file')}, {screen.size(report.bytes)}"
     )
 
 
@@ -304,6 +326,6 @@ def _export_text(report: ExportReport) -> str:
     from ps.admin.cli import screen
 
     return (
-        f"epoch {report.epoch} copied to {report.destination}: {report.files:,} files, "
-        f"{screen.size(report.bytes)}, verified"
+        f"epoch {report.epoch} copied to {report.destination}: "
+        f"{screen.count(report.files, 'file')}, {screen.size(report.bytes)}, verified"
     )

@@ -273,4 +273,4 @@ def _ago(seconds: float) -> str:
     for unit, length_s in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length_s:
             return f"{seconds / length_s:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return "a second" if round(seconds) == 1 else f"{seconds:.0f} seconds"

@@ -216,7 +216,7 @@ def test_snapshot_list_and_its_shorter_name(server: AdminServer) -> None:
 def test_snapshot_create(server: AdminServer, job: RecordingJob) -> None:
     result = run("snapshot", "create", "before-launch", "-t", server.address)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "snapshot before-launch: epoch 1200, 140 rows on 2 shard(s)\n"
+    assert result.stdout == "snapshot before-launch: epoch 1200, 140 rows on 2 shards\n"
     found = json.loads(run("snapshot", "create", "-t", server.address, "--json").stdout)
     assert found["epoch"] == 1200
     assert found["pinned_by"].startswith("at-20")

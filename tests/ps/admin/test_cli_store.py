@@ -15,7 +15,7 @@ import pytest
 from ps.block import Cursor
 from ps.errors import StoreUnavailableError
 from ps.store.catalog import Catalog
-from ps.store.location import Location
+from ps.store.location import UNFINISHED, Location
 from ps.store.names import block_name
 from ps.store.restore import restore_shards
 from ps.store.snapshots import create_snapshot
@@ -294,6 +294,18 @@ def test_prune_keeps_what_it_is_told_to(tmp_path: Path) -> None:
     left = json.loads(run("list", "-t", tmp_path, "--json").stdout)["restore_points"]
     assert [point["epoch"] for point in left] == [3, 4]
     assert run("verify", "-t", tmp_path).exit_code == 0
+    kept = run("prune", "--keep-age", "1h", "--keep-bytes", "20GiB", "--dry-run", "-t", tmp_path)
+    assert kept.output == "would delete 0 restore points and 0 files, 0 B\n"
+    one = run("prune", "--keep-bytes", "1", "--yes", "-t", tmp_path)
+    assert "deleted 1 restore point (epoch 3) and " in one.output
+
+
+def test_what_dead_writers_left_has_a_size(tmp_path: Path) -> None:
+    make_store(tmp_path, epochs=2)
+    (tmp_path / f"{block_name(0, Cursor(3, 1))}{UNFINISHED}1-0").write_bytes(bytes(5_000))
+    for how in ("--dry-run", "--yes"):
+        result = run("prune", how, "-t", tmp_path)
+        assert "0 restore points and 1 file, 5 KiB\n" in result.output
 
 
 @pytest.mark.parametrize("url", ["folder", "file"])
@@ -363,7 +375,7 @@ def test_damage_is_exit_code_5_and_named(tmp_path: Path) -> None:
     assert result.exit_code == 5
     assert "2 of 3 restore points can be restored, the newest of them epoch 2" in result.output
     assert f"{block_name(1, Cursor(3, 1))}: " in result.output
-    assert "1 files are no store's, as notes.txt" in result.output
+    assert "1 file is no store's: notes.txt" in result.output
     result = run("verify", "-t", tmp_path, "--json")
     assert result.exit_code == 5
     found = json.loads(result.stdout)
