@@ -928,6 +928,24 @@ class RollbackReport(google.protobuf.message.Message):
         def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class LearnedAgainEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> Global___Ranges: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: Global___Ranges | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     DRY_RUN_FIELD_NUMBER: builtins.int
     FROM_EPOCH_FIELD_NUMBER: builtins.int
     TO_EPOCH_FIELD_NUMBER: builtins.int
@@ -938,6 +956,7 @@ class RollbackReport(google.protobuf.message.Message):
     ROWS_CHANGED_FIELD_NUMBER: builtins.int
     ROWS_REMOVED_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
+    LEARNED_AGAIN_FIELD_NUMBER: builtins.int
     dry_run: builtins.bool
     from_epoch: builtins.int
     """Where the job stood, and the restore point."""
@@ -955,7 +974,13 @@ class RollbackReport(google.protobuf.message.Message):
         """Where the stream is read again from."""
 
     @property
-    def skips(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___Ranges]: ...
+    def skips(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___Ranges]:
+        """What is left out of it from then on."""
+
+    @property
+    def learned_again(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___Ranges]:
+        """What was left out before, and no longer is."""
+
     def __init__(
         self,
         *,
@@ -969,8 +994,9 @@ class RollbackReport(google.protobuf.message.Message):
         rows_changed: builtins.int = ...,
         rows_removed: builtins.int = ...,
         seconds: builtins.float = ...,
+        learned_again: collections.abc.Mapping[builtins.str, Global___Ranges] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "epoch", b"epoch", "from_epoch", b"from_epoch", "generation", b"generation", "positions", b"positions", "rows_changed", b"rows_changed", "rows_removed", b"rows_removed", "seconds", b"seconds", "skips", b"skips", "to_epoch", b"to_epoch"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "epoch", b"epoch", "from_epoch", b"from_epoch", "generation", b"generation", "learned_again", b"learned_again", "positions", b"positions", "rows_changed", b"rows_changed", "rows_removed", b"rows_removed", "seconds", b"seconds", "skips", b"skips", "to_epoch", b"to_epoch"]) -> None: ...
 
 Global___RollbackReport: typing_extensions.TypeAlias = RollbackReport
 

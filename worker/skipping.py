@@ -41,6 +41,21 @@ def merged(*skips: Skips) -> Skips:
     return {partition: _joined(ranges) for partition, ranges in gathered.items() if ranges}
 
 
+def without(skips: Skips, other: Skips) -> Skips:
+    """What of these ranges lies in none of the other's, ascending."""
+    left: dict[str, list[tuple[int, int]]] = {}
+    for partition, ranges in merged(skips).items():
+        for begin, end in ranges:
+            at = begin
+            for taken_from, taken_to in _joined(other.get(partition, ())):
+                if taken_to <= at or taken_from >= end:
+                    continue
+                left.setdefault(partition, []).append((at, taken_from))
+                at = taken_to
+            left.setdefault(partition, []).append((at, end))
+    return merged({partition: tuple(ranges) for partition, ranges in left.items()})
+
+
 def _joined(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     joined: list[tuple[int, int]] = []
     for begin, end in sorted(ranges):

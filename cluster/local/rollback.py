@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.local.changes import all_fids
+from cluster.local.leaving_out import left_out_from
 from cluster.local.resume import worker_state
 from ps.admin.target import RollbackReport
 from ps.errors import NoStoreError, SpecError
-from worker.skipping import merged
+from worker.skipping import without
 
 if TYPE_CHECKING:
     from cluster.local.durability import Durability
@@ -26,15 +27,19 @@ def roll_back(run: Succession, epoch: int, skips: Skips) -> RollbackReport:
     2. restore the epoch from the store into new shards
     3. count every fid that changed since as changed in them: their first block then takes whoever
        stands at the present to the restored state
-    4. go on with them under the next generation, with the worker's state of then and the new skips
+    4. go on with them under the next generation, with the worker's state of then, and what was left
+       out then and is to be from now on
     5. seal that block, hand it to replicas, standbys and store, and read the stream again
 
     Until 4 nothing has changed but for an epoch sealed early. Raises NoStoreError,
-    NoRestorePointError, IncompatibleModelError, StoreError.
+    NoRestorePointError, IncompatibleModelError, StoreError, and SpecError for `skips` that the restore
+    point has learned from, or that name a partition there is not.
     """
     began_s = run.clock.monotonic_s()
     store = _store(run)
     target, state = _target(store, epoch)
+    left_out = left_out_from(run.plan, store, target, skips)
+    learned_again = without(run.learning.skips, left_out)
     run.epochs.seal(asked_for=True)  # 1
     present = store.save_now()
     follows = [shard.cursor for shard in run.learning.shards]
@@ -50,7 +55,6 @@ def roll_back(run: Succession, epoch: int, skips: Skips) -> RollbackReport:
     rows_changed, rows_removed = _difference(restored, changed)
     generation = run.next_generation()  # 4
     run.install(restored, generation, follows)
-    left_out = merged(run.learning.skips, skips)
     for what in run.learning.restore(state, left_out):
         store.say(f"begins afresh: {what}")
     run.epochs.seal(asked_for=True)  # 5
@@ -65,6 +69,7 @@ def roll_back(run: Succession, epoch: int, skips: Skips) -> RollbackReport:
         rows_changed=rows_changed,
         rows_removed=rows_removed,
         seconds=run.clock.monotonic_s() - began_s,
+        learned_again=learned_again,
     )
 
 
@@ -75,6 +80,7 @@ def plan_rollback(run: Succession, epoch: int, skips: Skips) -> RollbackReport:
     """
     store = _store(run)
     target, _ = _target(store, epoch)
+    left_out = left_out_from(run.plan, store, target, skips)
     present, specs = store.newest(), run.learning.specs
     restored = store.restore(target, specs)
     changed = store.changed_since(target, present, len(specs))
@@ -88,10 +94,11 @@ def plan_rollback(run: Succession, epoch: int, skips: Skips) -> RollbackReport:
         epoch=present.at.epoch + 1,
         generation=present.at.generation + 1,
         positions=target.positions,
-        skips=merged(run.learning.skips, skips),
+        skips=left_out,
         rows_changed=rows_changed,
         rows_removed=rows_removed,
         seconds=0.0,
+        learned_again=without(run.learning.skips, left_out),
     )
 
 

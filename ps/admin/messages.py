@@ -142,6 +142,7 @@ def rollback_message(report: RollbackReport) -> pb.RollbackReport:
         rows_changed=report.rows_changed,
         rows_removed=report.rows_removed,
         seconds=report.seconds,
+        learned_again=skips_message(report.learned_again),
     )
 
 
@@ -158,6 +159,7 @@ def rollback_of(message: pb.RollbackReport) -> RollbackReport:
         rows_changed=message.rows_changed,
         rows_removed=message.rows_removed,
         seconds=message.seconds,
+        learned_again=skips_of(message.learned_again),
     )
 
 

@@ -176,7 +176,8 @@ class RollbackReport:
 
     from_epoch: where the job stood; to_epoch: the restore point; epoch, generation: where it goes on.
     rows_changed, rows_removed: what is published to replicas as the difference. positions: where the
-    stream is read again from. seconds: how long training stood still.
+    stream is read again from. skips: what is left out from then on; learned_again: what was left out
+    before, and no longer is. seconds: how long training stood still.
     """
 
     dry_run: bool
@@ -189,6 +190,7 @@ class RollbackReport:
     rows_changed: int
     rows_removed: int
     seconds: float
+    learned_again: Skips = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,118 @@ def test_a_dry_run_says_what_a_rollback_would_do(tmp_path: Path) -> None:
     assert report.generation == 2
 
 
+def after_it_got_bad(run: LocalRun) -> RestorePoint:
+    """The oldest restore point that has learned some of what is to be left out."""
+    return next(
+        point
+        for point in run.target.restore_points()
+        if any(point.positions.get(name, 0) > BAD[name][0][0] for name in BAD)
+    )
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_a_restore_point_has_learned_is_not_left_out(dry_run: bool, tmp_path: Path) -> None:
+    job = Job("fm", shards=2, store=tmp_path / "store")
+
+    def ask(run: LocalRun) -> tuple[int, RestorePoint]:
+        good, bad = before_it_got_bad(run), after_it_got_bad(run)
+        run.target.rollback(bad.epoch, dict(BAD), dry_run=dry_run)
+        raise AssertionError(good)
+
+    run = Operated(job, {14: ask})
+    whole = Operated(replace(job, store=None)).to_the_end()
+    assert run.to_the_end() == whole
+    error = run.errors[14]
+    assert isinstance(error, SpecError), error
+    points = run.run.target.restore_points()
+    good = max(
+        point.epoch
+        for point in points
+        if all(point.positions.get(name, 0) <= BAD[name][0][0] for name in BAD)
+    )
+    bad = after_it_got_bad(run.run)
+    assert f"restore point {bad.epoch} has learned" in str(error)
+    partition = next(name for name in BAD if bad.positions[name] > BAD[name][0][0])
+    assert f"of {partition}, where it stands at {bad.positions[partition]:,}" in str(error)
+    assert f"stands before it is {good}:" in str(error)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_partition_that_is_not_there_cannot_be_left_out(dry_run: bool, tmp_path: Path) -> None:
+    job = Job("fm", passes=2, records=3_000, store=tmp_path / "store")
+
+    def ask(run: LocalRun) -> None:
+        save(run)
+        run.target.rollback(4, {"synthetic-7": ((700, 800),)}, dry_run=dry_run)
+
+    run = Operated(job, {9: ask})
+    run.to_the_end()
+    known = "synthetic-0, synthetic-1, synthetic-0#1, synthetic-1#1"
+    with pytest.raises(SpecError, match=rf"no partition 'synthetic-7'.*it has {known}"):
+        raise run.errors[9]
+
+
+def test_what_was_learned_in_an_earlier_pass_is_not_left_out(tmp_path: Path) -> None:
+    job = Job("fm", passes=2, records=3_000, store=tmp_path / "store")
+
+    def ask(run: LocalRun) -> None:
+        save(run)
+        newest = run.target.restore_points()[-1]
+        assert "synthetic-0#1" in newest.positions
+        run.target.rollback(newest.epoch, {"synthetic-0": ((700, 800),)}, dry_run=False)
+
+    run = Operated(job, {18: ask})
+    run.to_the_end()
+    with pytest.raises(SpecError, match="700 to 800 of synthetic-0, where it stands at 1,500"):
+        raise run.errors[18]
+
+
+def test_a_skip_is_taken_back_by_going_back_beyond_it(tmp_path: Path) -> None:
+    """To a point at which the range had been learned, or from which it is read again."""
+    job = Job("counting", shards=2, store=tmp_path / "store")
+    whole = Operated(replace(job, store=None)).to_the_end()
+
+    def back_and_again(run: LocalRun) -> list[RollbackReport]:
+        run.target.pause("training")
+        good = before_it_got_bad(run)
+        first = run.target.rollback(good, dict(BAD), dry_run=False)
+        dry = run.target.rollback(good, {}, dry_run=True)
+        before = run.target.rollback(good, {}, dry_run=False)
+        again = run.target.rollback(good, dict(BAD), dry_run=False)
+        # What stands behind the range, and left it out, may be gone back to with it.
+        after = run.target.rollback(again.epoch, dict(BAD), dry_run=False)
+        learned = run.target.rollback(first.from_epoch, {}, dry_run=False)
+        run.target.resume("training")
+        return [dry, before, after, learned]
+
+    run = Operated(job, {14: back_and_again}, serve=True)
+    assert run.to_the_end() == whole
+    assert not run.errors, run.errors
+    dry, before, after, learned = run.answers[14]
+    for report in (dry, before, learned):
+        assert (report.skips, report.learned_again) == ({}, BAD)
+    assert (after.skips, after.learned_again) == (BAD, {})
+    assert run.run.target.status().skips == {}
+
+
+def test_what_was_left_out_may_be_named_again_later(tmp_path: Path) -> None:
+    job = Job("counting", shards=2, store=tmp_path / "store")
+    more = {"synthetic-1": ((2_800, 2_900),)}
+    both = {**BAD, "synthetic-1": (*BAD["synthetic-1"], *more["synthetic-1"])}
+    clean = Operated(replace(job, store=None), skips=both).to_the_end()
+
+    def again(run: LocalRun) -> RollbackReport:
+        save(run)
+        newest = run.target.restore_points()[-1]
+        assert newest.positions["synthetic-0"] > BAD["synthetic-0"][0][1]
+        return run.target.rollback(newest.epoch, both, dry_run=False)
+
+    run = Operated(job, {9: roll_back, 22: again})
+    assert run.to_the_end() == clean
+    assert not run.errors, run.errors
+    assert run.answers[22].skips == both
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (4, 2)])
 def test_resharding_changes_nothing_of_what_is_learned(
     before: int, after: int, tmp_path: Path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.worker.streams import ListSource, consistent
 from worker.batching import batches, interleaved
-from worker.skipping import leave_out, merged
+from worker.skipping import leave_out, merged, without
 from worker.sources.again import Again, skips_in_pass
 
 if TYPE_CHECKING:
@@ -69,6 +69,18 @@ def test_merged_skips_rule_out_what_each_of_them_does(several: list[Skips]) -> N
         assert all(b < e for b, e in found)
         assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
     assert merged(together) == together
+
+
+@given(skips_of, skips_of)
+def test_without_rules_out_what_the_one_does_and_the_other_does_not(
+    one: Skips, other: Skips
+) -> None:
+    found = without(one, other)
+    for partition in ("p", "q"):
+        expected = ruled_out(one, partition) - ruled_out(other, partition)
+        assert ruled_out(found, partition) == expected
+        assert (partition in found) == bool(expected)
+    assert merged(found) == found
 
 
 def test_what_is_ruled_out_is_so_in_every_pass() -> None:

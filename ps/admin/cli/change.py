@@ -59,8 +59,10 @@ def rollback(
 
     The shards go back to the epoch, the replicas are sent the difference as ordinary blocks, and
     the stream is read again from there without the ranges given. Says what it would do and asks
-    first. A rollback can be undone: what was there before stays a restore point. Where nothing is to
-    be left out, see restore.
+    first. A range must begin where the restore point stands, or later: what it has learned stays. What
+    an earlier rollback left out stays out if it did at that restore point; else it is learned again,
+    unless it is given again. A rollback can be undone: what was there before stays a restore point.
+    Where nothing is to be left out, see restore.
 
     \b
     Examples:
@@ -221,12 +223,13 @@ def rollback_text(report: RollbackReport) -> str:
     from ps.admin.cli import screen
 
     would = "would go" if report.dry_run else "went"
-    skips = screen.skipped(report.skips)
+    skips, again = screen.skipped(report.skips), screen.skipped(report.learned_again)
     lines = [
         f"{would} back from epoch {report.from_epoch} to {report.to_epoch}",
         f"  replicas: {report.rows_changed:,} rows to change, {report.rows_removed:,} to remove",
         f"  stream: read again from {screen.positions(report.positions)}",
         f"  left out: {skips or 'nothing'}",
+        *([f"  no longer left out: {again}"] if again else []),
         f"  goes on as epoch {report.epoch}, generation {report.generation}",
     ]
     if not report.dry_run:

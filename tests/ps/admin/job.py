@@ -166,7 +166,8 @@ class RecordingJob:
 
     def rollback(self, epoch: int, skips: Skips, *, dry_run: bool) -> RollbackReport:
         self._called("rollback", epoch, skips, dry_run)
-        return RollbackReport(dry_run, 1207, epoch, 1209, 4, POSITIONS, skips, 77, 8, 0.5)
+        again: Skips = {} if skips else {"clicks/0": ((100, 200), (300, 400))}
+        return RollbackReport(dry_run, 1207, epoch, 1209, 4, POSITIONS, skips, 77, 8, 0.5, again)
 
     def reshard(self, shards: int, *, dry_run: bool) -> ReshardReport:
         self._called("reshard", shards, dry_run)

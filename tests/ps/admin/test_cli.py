@@ -239,7 +239,7 @@ CHANGES: list[tuple[list[object], tuple[Any, ...], tuple[Any, ...], str, dict[st
         ["restore", 1100],
         ("rollback", 1100, {}, True),
         ("rollback", 1100, {}, False),
-        "left out: nothing",
+        "left out: nothing\n  no longer left out: clicks/0:100-200, clicks/0:300-400",
         {"to_epoch": 1100, "skips": {}, "positions": POSITIONS},
     ),
     (
@@ -478,7 +478,7 @@ KEYS: dict[type, str] = {
     "pinned_by",
     PruneReport: "dry_run restore_points files bytes",
     RollbackReport: "dry_run from_epoch to_epoch epoch generation positions skips rows_changed "
-    "rows_removed seconds",
+    "rows_removed seconds learned_again",
     ReshardReport: "dry_run shards_before shards_after epoch generation rows seconds",
     FailoverReport: "shard source generation epoch positions seconds",
     VerifyReport: "url files bytes restore_points newest_whole_epoch damaged unneeded strangers",
