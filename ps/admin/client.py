@@ -46,6 +46,9 @@ _Response = TypeVar("_Response")
 QUICK_S = 20.0
 LONG_S = 600.0
 
+# What gRPC says where TLS or not makes no difference.
+_NOBODY_THERE = ("connection refused", "dns resolution failed", "no route to host", "unreachable")
+
 # As many rows as the service gives at once, of the widest tables.
 _LONGEST_ANSWER_BYTES = 256 << 20
 
@@ -81,7 +84,9 @@ class AdminClient:
         if local:
             # A proxy of the environment does not lead to this machine.
             options.append(("grpc.enable_http_proxy", 0))
-        if local and tls_ca is None:
+        self._tls_ca_given = tls_ca is not None
+        self._plain = local and tls_ca is None
+        if self._plain:
             self._channel = grpc.insecure_channel(target, options)
         else:
             credentials = grpc.ssl_channel_credentials(tls_ca)
@@ -135,43 +140,49 @@ class AdminClient:
     def create_snapshot(self, name: str) -> RestorePoint:
         """Seal all shards at one position, commit, and pin it under a name."""
         request = pb.CreateSnapshotRequest(name=name)
-        return messages.point_of(self._call(self._stub.CreateSnapshot, request, LONG_S))
+        return messages.point_of(
+            self._call(self._stub.CreateSnapshot, request, LONG_S, changes=True)
+        )
 
     def prune(self, *, dry_run: bool) -> PruneReport:
         """Delete what retention no longer keeps."""
         request = pb.PruneRequest(dry_run=dry_run)
-        return messages.prune_of(self._call(self._stub.Prune, request, LONG_S))
+        return messages.prune_of(self._call(self._stub.Prune, request, LONG_S, changes=not dry_run))
 
     def rollback(self, epoch: int, skips: Skips, *, dry_run: bool) -> RollbackReport:
         """Go back to a restore point and read the stream again from there, leaving out `skips`."""
         request = pb.RollbackRequest(
             epoch=epoch, skips=status_messages.skips_message(skips), dry_run=dry_run
         )
-        return messages.rollback_of(self._call(self._stub.Rollback, request, LONG_S))
+        return messages.rollback_of(
+            self._call(self._stub.Rollback, request, LONG_S, changes=not dry_run)
+        )
 
     def reshard(self, shards: int, *, dry_run: bool) -> ReshardReport:
         """Go on with another number of shards."""
         request = pb.ReshardRequest(shards=shards, dry_run=dry_run)
-        return messages.reshard_of(self._call(self._stub.Reshard, request, LONG_S))
+        return messages.reshard_of(
+            self._call(self._stub.Reshard, request, LONG_S, changes=not dry_run)
+        )
 
     def failover(self, shard: int) -> FailoverReport:
         """Promote the shard's standby, or restore the shard from the store."""
         request = pb.FailoverRequest(shard=shard)
-        return messages.failover_of(self._call(self._stub.Failover, request, LONG_S))
+        return messages.failover_of(self._call(self._stub.Failover, request, LONG_S, changes=True))
 
     def pause(self, what: Pausable) -> None:
         """Stop training, or publishing to replicas; serving goes on. Again: no effect."""
         request = pb.PauseRequest(what=status_messages.pausable_message(what))
-        self._call(self._stub.Pause, request, LONG_S)
+        self._call(self._stub.Pause, request, LONG_S, changes=True)
 
     def resume(self, what: Pausable) -> None:
         """Go on with it."""
         request = pb.ResumeRequest(what=status_messages.pausable_message(what))
-        self._call(self._stub.Resume, request, LONG_S)
+        self._call(self._stub.Resume, request, LONG_S, changes=True)
 
     def expire(self) -> Mapping[str, int]:
         """Free every row whose time is over, now; how many, by table."""
-        answer = self._call(self._stub.Expire, pb.ExpireRequest(), LONG_S)
+        answer = self._call(self._stub.Expire, pb.ExpireRequest(), LONG_S, changes=True)
         return dict(sorted(answer.rows.items()))
 
     def _call(
@@ -179,37 +190,57 @@ class AdminClient:
         call: grpc.UnaryUnaryMultiCallable[_Request, _Response],
         request: _Request,
         usual_s: float,
+        *,
+        changes: bool = False,
     ) -> _Response:
         timeout_s = usual_s if self._timeout_s is None else self._timeout_s
         try:
             return call(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            failure = _named(error, self.target, timeout_s)
+            failure = self._named(error, timeout_s, changes=changes)
         raise failure
 
+    def _named(self, error: grpc.RpcError, timeout_s: float, *, changes: bool) -> PsError:
+        """The error of ours that a gRPC error means."""
+        target = self.target
+        # Every error of a call is a grpc.Call as well, which its type cannot say.
+        call: Any = error
+        code: grpc.StatusCode = call.code()
+        details: str = call.details() or ""
+        sent = dict(call.trailing_metadata() or ())
+        if KIND_KEY in sent:
+            return error_of(sent[KIND_KEY], details, sent.get(FACTS_KEY))
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return AdminUnreachableError(
+                target, f"no job answers there ({details}){self._about_tls(details)}"
+            )
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return AdminRefusedError(target, f"{details}; give the job's token")
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            what = "what had begun goes on there: look at its status"
+            if not changes:
+                what = (
+                    "nothing was changed. See that the job is not stuck, or give it more --timeout"
+                )
+            return AdminTimeoutError(target, f"no answer within {timeout_s:g} s; {what}")
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return AdminUnreachableError(
+                target, f"what answers there is no job, or too old ({details})"
+            )
+        if code is grpc.StatusCode.INTERNAL:
+            return AdminFaultError(target, details)
+        return AdminError(target, f"{code.name}: {details}")
 
-def _named(error: grpc.RpcError, target: str, timeout_s: float) -> PsError:
-    """The error of ours that a gRPC error means."""
-    # Every error of a call is a grpc.Call as well, which its type cannot say.
-    call: Any = error
-    code: grpc.StatusCode = call.code()
-    details: str = call.details() or ""
-    sent = dict(call.trailing_metadata() or ())
-    if KIND_KEY in sent:
-        return error_of(sent[KIND_KEY], details, sent.get(FACTS_KEY))
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return AdminUnreachableError(target, f"no job answers there ({details})")
-    if code is grpc.StatusCode.UNAUTHENTICATED:
-        return AdminRefusedError(target, f"{details}; give the job's token")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return AdminTimeoutError(
-            target,
-            f"no answer within {timeout_s:g} s; what had begun goes on there: look at its status",
+    def _about_tls(self, details: str) -> str:
+        """What to try where something may be there and speaks otherwise."""
+        if self._tls_ca_given or any(sign in details.lower() for sign in _NOBODY_THERE):
+            return ""
+        if self._plain:
+            return (
+                "; plain text was spoken, as to any loopback address: if the job speaks TLS, give "
+                "--tls-ca"
+            )
+        return (
+            "; TLS was spoken, with the usual authorities: if the job's certificate is by another, "
+            "give --tls-ca"
         )
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return AdminUnreachableError(
-            target, f"what answers there is no job, or too old ({details})"
-        )
-    if code is grpc.StatusCode.INTERNAL:
-        return AdminFaultError(target, details)
-    return AdminError(target, f"{code.name}: {details}")

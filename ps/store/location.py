@@ -131,6 +131,10 @@ class Location(ABC):
             for part in parts:
                 out.write(part)
 
+    def why_empty(self) -> str:
+        """Why there may be no file of a store here, as far as that can be known."""
+        return "nothing was ever written there"
+
     def full_name(self, name: str) -> str:
         """A file's name as people and their tools know it."""
         return f"{self.url}/{name}"

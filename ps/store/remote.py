@@ -150,6 +150,22 @@ class RemoteLocation(Location):
             for _ in deleters.map(delete, paths):
                 pass
 
+    def why_empty(self) -> str:
+        """Why there may be no file of a store here, as far as that can be known."""
+        remote = self._remote
+        if remote.in_memory:
+            return "this process has nothing in its memory; another process's can only be asked for"
+        bucket = remote.root.partition("/")[0]
+        if not remote.puts_at_once or not bucket:
+            return "no file is there"
+        try:
+            there = remote.call(".", "listed", lambda: remote.exists(bucket))
+        except StoreUnavailableError as error:
+            return f"no file is there that these credentials can list ({error})"
+        if there:
+            return f"bucket {bucket} has nothing there that these credentials can list"
+        return f"there is no bucket {bucket} that these credentials can see"
+
     def _path(self, name: str) -> str:
         return "/".join([self._remote.root, *check_name(name)])
 

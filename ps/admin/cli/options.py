@@ -71,7 +71,8 @@ _COMMON: dict[str, Any] = {
             "--timeout",
             min=0.001,
             metavar="SECONDS",
-            help="How long to wait for the job: 20 s to look, 600 s to change something, otherwise.",
+            help="How long to wait for an answer. Otherwise: of a job, 20 s to look and 600 s to "
+            "change something; of a store, 60 s and a second for every MiB.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),

@@ -14,6 +14,7 @@ import typer
 
 from ps.admin.addresses import is_host_port
 from ps.admin.cli.exits import NothingRunsError
+from ps.admin.cli.waiting import waiting
 from ps.errors import NoStoreError, SpecError
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ class Session:
         """The job, if one runs; None where the target is a store and nothing does."""
         if not self._looked:
             self._looked = True
-            address = self.target if is_host_port(self.target) else self.store().admin_address()
+            address: str | None = self.target
+            if not is_host_port(self.target):
+                with waiting(f"looking who writes to {self.target}"):
+                    address = self.store().admin_address()
             if address is not None:
                 self._client = self._connect(address)
         return self._client
@@ -72,7 +76,9 @@ class Session:
         """The running job. Raises NothingRunsError."""
         client = self.running()
         if client is None:
-            raise NothingRunsError(self.store().why_nothing_answers())
+            with waiting(f"looking who wrote to {self.target}"):
+                why = self.store().why_nothing_answers()
+            raise NothingRunsError(why)
         return client
 
     def store(self) -> OfflineStore:
@@ -80,7 +86,9 @@ class Session:
         if self._store is None:
             from ps.admin.offline import OfflineStore
 
-            self._store = OfflineStore.at(self._store_url())
+            url = self._store_url()
+            with waiting(f"opening {url}"):
+                self._store = OfflineStore.at(url, deadline_s=self.timeout_s)
         return self._store
 
     def show(self, answer: Any, render: Callable[[], RenderableType]) -> None:

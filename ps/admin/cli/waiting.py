@@ -29,15 +29,32 @@ class Step:
         self.what = what
 
 
+# Told of by the outermost waiting(); there is one command in a process.
+_under_way: list[Step] = []
+
+
 @contextmanager
 def waiting(what: str) -> Iterator[Step]:
-    """Say on standard error what goes on, and for how long; one line that is painted over, or a log."""
+    """Say on standard error what goes on, and for how long; one line that is painted over, or a log.
+
+    Inside another, the other's line says it meanwhile.
+    """
+    if _under_way:
+        outer = _under_way[0]
+        before, outer.what = outer.what, what
+        try:
+            yield outer
+        finally:
+            outer.what = before
+        return
     step, done = Step(what), threading.Event()
+    _under_way.append(step)
     teller = threading.Thread(target=_tell, args=(step, done), name="waiting", daemon=True)
     teller.start()
     try:
         yield step
     finally:
+        _under_way.clear()
         done.set()
         teller.join()
 

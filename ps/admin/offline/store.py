@@ -15,7 +15,7 @@ from ps.store.catalog import Catalog
 from ps.store.claim import claim_in_force, read_claims
 from ps.store.identity import read_identity
 from ps.store.inventory import newest_first
-from ps.store.location import Location
+from ps.store.location import DEADLINE_S, Location
 from ps.store.names import COMMITS
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ class OfflineStore:
 
     location: Location
     clock: Clock
+    deadline_s: float = DEADLINE_S
 
     @classmethod
-    def at(cls, url: str) -> Self:
-        """The store of a URL or path. Raises SpecError."""
-        return cls(Location.at(url), SystemClock())
+    def at(cls, url: str, *, deadline_s: float | None = None) -> Self:
+        """The store of a URL or path. deadline_s: for its every answer; a folder's is waited for."""
+        wanted_s = DEADLINE_S if deadline_s is None else deadline_s
+        return cls(Location.at(url, deadline_s=wanted_s), SystemClock(), wanted_s)
 
     def admin_address(self) -> str | None:
         """Where the job that writes to the store can be called; None: nothing runs, or not there."""
@@ -73,7 +75,7 @@ class OfflineStore:
         claims = read_claims(self.location)
         if not claims:
             return (
-                f"nothing runs on {url}, and it is no store: nothing was ever written there. Name a "
+                f"nothing runs on {url}, and it is no store: {self.location.why_empty()}. Name a "
                 "job's store, or HOST:PORT of a running job"
             )
         last = claims[-1]
@@ -211,7 +213,7 @@ class OfflineStore:
         from ps.admin.offline.export import copy_restore_point
 
         commit = self.commit(which)
-        copy = type(self).at(destination)
+        copy = type(self).at(destination, deadline_s=self.deadline_s)
         files, n_bytes = copy_restore_point(
             self.location, commit, copy.location, on_progress=_in_percent("copying", on_progress)
         )
@@ -235,7 +237,7 @@ class OfflineStore:
             return  # what was a store still is one
         if identity is None and not self.location.list(COMMITS):
             raise SpecError(
-                f"{self.location.url} is no store: nothing was ever written there. Name a job's "
+                f"{self.location.url} is no store: {self.location.why_empty()}. Name a job's "
                 "store, or HOST:PORT of a running job"
             )
 
