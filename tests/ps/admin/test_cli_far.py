@@ -13,10 +13,8 @@ from ps.admin.cli import waiting as waiting_module
 from ps.admin.cli.waiting import waiting
 from ps.admin.server import AdminServer
 from ps.admin.target import AdminSettings
-from ps.store.location import Location
 from tests.ps.admin.certificates import make_certificate
 from tests.ps.admin.commands import run
-from tests.ps.store.s3_server import BUCKET, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,21 +88,6 @@ def test_the_memory_of_another_process_is_told_from_an_empty_store() -> None:
         assert "this process has nothing in its memory" in result.stderr
         assert "never written" not in result.stderr
         assert "HOST:PORT of a running job" in result.stderr
-
-
-def test_a_bucket_that_is_not_there_is_told_from_an_empty_store() -> None:
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    pytest.importorskip("moto", reason="moto is not installed")
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for key, value in environment.items():
-            patch.setenv(key, value)
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir(BUCKET)
-        assert Location.at(f"s3://{BUCKET}/nothing").why_empty() == (
-            f"bucket {BUCKET} has nothing there that these credentials can list"
-        )
-        result = run("list", "-t", "s3://no-such-bucket/clicks")
-        assert result.exit_code == 2
-        assert "there is no bucket no-such-bucket that these credentials can see" in result.stderr
 
 
 def test_a_job_that_speaks_tls_is_hinted_at(job: RecordingJob, tmp_path: Path) -> None:

@@ -348,3 +348,6 @@ def test_a_bucket_that_does_not_exist_is_told(s3_bucket: str) -> None:
     with pytest.raises(FileMissingError):
         store.read("a")
     assert store.list() == []
+    assert store.why_empty() == "there is no bucket no-such-bucket that these credentials can see"
+    empty = Location.at(f"{s3_bucket}/nothing-there")
+    assert "has nothing there that these credentials can list" in empty.why_empty()
