@@ -44,8 +44,8 @@ from ps.store.commit import ShardChain
 from ps.store.compactor import compact
 from ps.store.description import describe
 from ps.store.holder import Holder
-from ps.store.location import Location
 from ps.store.names import base_name, block_name
+from ps.store.opening import open_location
 from ps.store.restore import restore_shards
 from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import Epoch, StoreWriter
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ps.arrays import U64
     from ps.block import Block
     from ps.store.commit import Commit
+    from ps.store.location import Location
 
 DIM = 16
 FIELDS = 26
@@ -379,11 +380,11 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="trilith-bench-") as folder:
         root = Path(folder)
-        commit_bases(Location.at(str(root / "warm-up")), [spare])
+        commit_bases(open_location(str(root / "warm-up")), [spare])
         say(f"filling {rows:,} rows")
         shard = Shard(shard_spec())
         fill([shard], rows)
-        location = Location.at(str(root / "store"))
+        location = open_location(str(root / "store"))
         store = opened(location, [shard])
         submit(store, shard.seal(0))
         store.flush(FLUSH_S)
@@ -401,7 +402,7 @@ def main() -> None:
         store.close(FLUSH_S)
         del shard, store
         gc.collect()
-        resharding(Location.at(str(root / "shards")), rows, rounds, figures)
+        resharding(open_location(str(root / "shards")), rows, rounds, figures)
     finish(options, figures)
 
 

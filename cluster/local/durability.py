@@ -16,7 +16,7 @@ from ps.store.background import StoreThread
 from ps.store.catalog import Catalog
 from ps.store.description import describe
 from ps.store.holder import Holder
-from ps.store.location import Location
+from ps.store.opening import open_location
 from ps.store.retention import RetentionPolicy
 from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import StoreWriter
@@ -53,7 +53,7 @@ class Durability:
         self.say = say
         self._plan = plan
         self._clock = clock
-        self._location = Location.at(plan.url)
+        self._location = open_location(plan.url)
         self._catalog = Catalog(self._location)
         self._reading = threading.RLock()
         self._resources = ExitStack()

@@ -10,8 +10,8 @@ from ps.store.block_file import write_block
 from ps.store.commit import Commit, ShardChain
 from ps.store.compactor import compact
 from ps.store.description import describe
-from ps.store.location import Location
 from ps.store.merge import merge_blocks
+from ps.store.opening import open_location
 from ps.store.restore import restore_shards
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def warm_up_store(spec: ShardSpec, blocks: Sequence[Block]) -> None:
     """Save, merge, compact and restore the first blocks of one made-up shard (number 0)."""
     merge_blocks(blocks)
     with TemporaryDirectory(prefix="trilith-") as folder:
-        location = Location.at(folder)
+        location = open_location(folder)
         for block in blocks:
             write_block(location, block)
         chain = ShardChain(0, None, tuple(block.cursor for block in blocks))

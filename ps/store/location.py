@@ -1,8 +1,9 @@
 """A location: the one way files of a store are read, written, listed and deleted.
 
 A plain path or file:// goes through the operating system (ps.store.local); memory://, s3://, gs:// and
-whatever else fsspec knows goes through it (ps.store.remote). Either way a file is there whole or not
-at all, whatever happens to the writer, and no name leads out of the store.
+whatever else fsspec knows goes through it (ps.store.remote): ps.store.opening finds the one a URL
+stands for. Either way a file is there whole or not at all, whatever happens to the writer, and no name
+leads out of the store.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ps.errors import SpecError, StoreError
+from ps.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,6 @@ DEADLINE_S = 60.0
 # What is being written bears this in its name until it is whole; no file of a store does.
 UNFINISHED = ".tmp-"
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _NAME_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -59,23 +59,6 @@ class Location(ABC):
 
     url: str
     is_local: bool
-
-    @staticmethod
-    def at(url: str, *, deadline_s: float = DEADLINE_S) -> Location:
-        """The location a path or an fsspec URL stands for; nothing is read or made yet.
-
-        Raises SpecError for what is no such thing, or needs a library that is not installed.
-        """
-        scheme = _SCHEME.match(url)
-        if "::" in url:
-            raise SpecError(f"store {url!r} is a chain of URLs; give it the URL of one folder")
-        if scheme is None or scheme[1] in {"file", "local"}:
-            from ps.store.local import LocalLocation
-
-            return LocalLocation(url if scheme is None else url[scheme.end() :])
-        from ps.store.remote import RemoteLocation
-
-        return RemoteLocation(url, deadline_s=deadline_s)
 
     @abstractmethod
     def read(self, name: str) -> bytes:

@@ -217,11 +217,11 @@ def test_a_store_another_process_writes_to_is_exit_code_4(tmp_path: Path) -> Non
     from ps.clock import SystemClock
     from ps.store.claim import take_claim
     from ps.store.holder import Holder
-    from ps.store.location import Location
+    from ps.store.opening import open_location
 
     job, store = write_job(tmp_path), tmp_path / "store"
     holder = Holder.of_this_process("another job")
-    with take_claim(Location.at(str(store)), holder, clock=SystemClock(), lease_s=60.0):
+    with take_claim(open_location(str(store)), holder, clock=SystemClock(), lease_s=60.0):
         result = trilith("train", job, "--store", store)
     assert result.exit_code == 4
     assert "is being written by another job" in result.output

@@ -14,7 +14,7 @@ from ps.clock import ManualClock, SystemClock
 from ps.errors import FencedError, StoreUnavailableError
 from ps.store.claim import take_claim
 from ps.store.holder import Holder
-from ps.store.location import Location
+from ps.store.opening import open_location
 from ps.store.writer import StoreWriter
 from tests.cluster.operator import Operated
 from tests.e2e.plans import Job, plan_of
@@ -107,7 +107,7 @@ def test_a_run_that_has_been_replaced_stops(tmp_path: Path) -> None:
 
     def take_over(run: LocalRun) -> None:
         take_claim(
-            Location.at(str(tmp_path / "store")),
+            open_location(str(tmp_path / "store")),
             Holder.of_this_process("another"),
             clock=SystemClock(),
             lease_s=60.0,

@@ -13,7 +13,7 @@ from cluster.local.durability import Durability
 from ps.clock import ManualClock
 from ps.errors import StoreUnavailableError
 from ps.store.catalog import Catalog
-from ps.store.location import Location
+from ps.store.opening import open_location
 from tests.cluster.operator import Operated, result
 from tests.e2e.plans import Job, plan_of
 
@@ -38,7 +38,7 @@ def test_what_a_run_goes_on_from_stays_until_it_has_committed(shards: int, tmp_p
     job = Job("fm", shards=2, store=tmp_path / "store")
     Operated(job).to_the_end()
     whole = Operated(replace(job, store=None, shards=shards)).to_the_end()
-    points = Catalog(Location.at(str(job.store))).points()
+    points = Catalog(open_location(str(job.store))).points()
     at = points[len(points) // 2].at.epoch
     clock = ManualClock(1)
     plan = keeping_one(replace(job, shards=shards))
@@ -103,7 +103,7 @@ def test_bases_of_a_resharding_that_failed_are_nobody_elses(
     found = run.to_the_end()
     assert list(run.errors) == [7]
     assert found == whole
-    inventory = Catalog(Location.at(str(job.store))).survey()
+    inventory = Catalog(open_location(str(job.store))).survey()
     assert len(inventory.bases) == 3
     newest = inventory.newest
     assert newest is not None

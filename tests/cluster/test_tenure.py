@@ -8,14 +8,14 @@ from cluster.local.tenure import Tenure
 from ps.clock import SystemClock
 from ps.store.claim import claim_in_force
 from ps.store.holder import Holder
-from ps.store.location import Location
+from ps.store.opening import open_location
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_the_job_is_found_by_its_store_through_every_generation(tmp_path: Path) -> None:
-    location, clock = Location.at(str(tmp_path)), SystemClock()
+    location, clock = open_location(str(tmp_path)), SystemClock()
     tenure = Tenure(location, Holder.of_this_process("test"), clock)
     tenure.renew("127.0.0.1:4711")
     for generation in (2, 3):

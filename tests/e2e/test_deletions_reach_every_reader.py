@@ -18,8 +18,8 @@ from ps.store.block_file import write_block
 from ps.store.commit import Commit, ShardChain
 from ps.store.compactor import compact
 from ps.store.description import describe
-from ps.store.location import Location
 from ps.store.merge import merge_blocks
+from ps.store.opening import open_location
 from ps.store.restore import restore_shards
 from ps.stream import Span
 from ps.table import SlotPolicy, TableSpec
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ps.arrays import U64
+    from ps.store.location import Location
 
 TTL_S = 100
 TABLE = TableSpec("t", 2, AdaGrad(), slots=(SlotPolicy(1, ttl_s=TTL_S),))
@@ -131,7 +132,7 @@ def standby_of_merged_epochs(story: Story) -> Callable[[U64], int]:
 
 
 def _saved(story: Story, folder: Path) -> Location:
-    location = Location.at(str(folder))
+    location = open_location(str(folder))
     for block in story.blocks:
         write_block(location, block)
     return location

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ps.store.catalog import Catalog
-from ps.store.location import Location
+from ps.store.opening import open_location
 from tests.faults.jobs import write_job, write_stream
 from tests.faults.killing import train_and_crash, train_whole
 from tests.faults.marks import Mark, marks_in
@@ -72,7 +72,7 @@ def test_a_crash_in_an_operation_leaves_it_done_or_not_done(
     assert train_and_crash(job, mark, 1, operation), "the run did not come to this step"
     record_property("crashes_between_steps", 1)
     outcome = train_whole(job)
-    catalog = Catalog(Location.at(str(store)))
+    catalog = Catalog(open_location(str(store)))
     skips = catalog.read(catalog.points()[-1].at).skips
     assert equal_counts(outcome["counts"], stream.counts(skips))
 
@@ -84,7 +84,7 @@ def test_an_operation_that_nobody_cuts_short_is_done(tmp_path: Path, operation: 
     stream = write_stream(tmp_path, seed=5, records=24_000, partitions=2)
     job = write_job(tmp_path, stream, model="counting", shards=2, store=store)
     outcome = train_whole(job, operation)
-    catalog = Catalog(Location.at(str(store)))
+    catalog = Catalog(open_location(str(store)))
     commits = [catalog.read(point.at) for point in catalog.points()]
     skips = commits[-1].skips
     assert equal_counts(outcome["counts"], stream.counts(skips))

@@ -20,8 +20,8 @@ from ps.store.block_file import read_block
 from ps.store.catalog import Catalog
 from ps.store.claim import take_claim
 from ps.store.holder import Holder
-from ps.store.location import Location
 from ps.store.names import base_name, block_name, commit_name, cursor_of, snapshot_file
+from ps.store.opening import open_location
 from ps.store.verify import verify
 from tests.faults.jobs import write_job, write_stream
 from tests.faults.killing import train_whole
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ps.shard import ShardSpec
+    from ps.store.location import Location
 
 ALL = "TRILITH_FAULTS" in os.environ
 DAMAGES = 10_500 if ALL else 200
@@ -94,7 +95,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         if path.is_file() and path.stat().st_size
     }
     specs = resolve(load_job(job)).shards
-    location = Location.at(str(store))
+    location = open_location(str(store))
     digests = {}
     for point in Catalog(location).points():
         resumed = _restoring(location).resume(specs, GoOnFrom(point.at.epoch))
@@ -144,7 +145,7 @@ def test_damage_is_always_found_and_always_got_round(
 ) -> None:
     seed = int.from_bytes(os.urandom(4)) if ALL else 7
     print(f"seed {seed}")
-    location = Location.at(str(whole.folder))
+    location = open_location(str(whole.folder))
     undetected: list[str] = []
     expected_by_name: dict[str, Cursor | None] = {}
     for name, data in choices(whole, seed, DAMAGES):
@@ -168,7 +169,7 @@ def test_damage_is_always_found_and_always_got_round(
 
 
 def test_a_store_with_damage_can_be_written_to_or_says_why_not(whole: Whole) -> None:
-    location = Location.at(str(whole.folder))
+    location = open_location(str(whole.folder))
     holder = partial(Holder.of_this_process, "test")
     for name, data in choices(whole, 8, 40):
         path = whole.folder / name
@@ -185,7 +186,7 @@ def test_a_store_with_damage_can_be_written_to_or_says_why_not(whole: Whole) -> 
 
 @pytest.mark.parametrize("kind", ["block", "base", "commit"])
 def test_a_file_under_anothers_name_is_found(whole: Whole, kind: str) -> None:
-    location = Location.at(str(whole.folder))
+    location = open_location(str(whole.folder))
     names = whole.kinds()[kind]
     for taken, given in pairwise(names):
         path = whole.folder / given
@@ -202,7 +203,7 @@ def test_a_file_under_anothers_name_is_found(whole: Whole, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["block", "base", "commit", "snapshot"])
 def test_a_missing_file_is_got_round(whole: Whole, kind: str) -> None:
-    location = Location.at(str(whole.folder))
+    location = open_location(str(whole.folder))
     for name in whole.kinds()[kind]:
         path = whole.folder / name
         expected = whole.newest_without(name)
@@ -216,7 +217,7 @@ def test_a_missing_file_is_got_round(whole: Whole, kind: str) -> None:
 
 
 def test_with_nothing_whole_it_says_so(whole: Whole) -> None:
-    location = Location.at(str(whole.folder))
+    location = open_location(str(whole.folder))
     gone = [name for name in whole.files if name.endswith((".base", ".block"))]
     for name in gone:
         (whole.folder / name).unlink()

@@ -17,6 +17,7 @@ from ps.store.identity import read_identity
 from ps.store.inventory import newest_first
 from ps.store.location import DEADLINE_S, Location
 from ps.store.names import COMMITS
+from ps.store.opening import open_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class OfflineStore:
     def at(cls, url: str, *, deadline_s: float | None = None) -> Self:
         """The store of a URL or path. deadline_s: for its every answer; a folder's is waited for."""
         wanted_s = DEADLINE_S if deadline_s is None else deadline_s
-        return cls(Location.at(url, deadline_s=wanted_s), SystemClock(), wanted_s)
+        return cls(open_location(url, deadline_s=wanted_s), SystemClock(), wanted_s)
 
     def admin_address(self) -> str | None:
         """Where the job that writes to the store can be called; None: nothing runs, or not there."""

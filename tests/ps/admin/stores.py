@@ -11,7 +11,7 @@ from ps.store.claim import take_claim
 from ps.store.commit import ShardChain
 from ps.store.description import describe
 from ps.store.holder import Holder
-from ps.store.location import Location
+from ps.store.opening import open_location
 from ps.store.writer import Epoch, StoreWriter
 from tests.ps.store.models import TABLES, push, specs
 
@@ -27,7 +27,7 @@ class SmallJob:
     def __init__(
         self, url: str | Path, shards: int = 2, *, admin: str | None = None, elsewhere: bool = False
     ) -> None:
-        self.location = Location.at(str(url))
+        self.location = open_location(str(url))
         holder = Holder.of_this_process("clicks", admin)
         if elsewhere:
             holder = replace(holder, host="elsewhere", boot="another", namespace="another")

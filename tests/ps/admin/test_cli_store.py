@@ -15,8 +15,9 @@ import pytest
 from ps.block import Cursor
 from ps.errors import StoreUnavailableError
 from ps.store.catalog import Catalog
-from ps.store.location import UNFINISHED, Location
+from ps.store.location import UNFINISHED
 from ps.store.names import block_name
+from ps.store.opening import open_location
 from ps.store.restore import restore_shards
 from ps.store.snapshots import create_snapshot
 from tests.ps.admin.commands import COUNT_IMPORTS, DEADLINE_S, run
@@ -152,7 +153,7 @@ def test_what_is_no_store_can_neither_be_read_nor_changed(tmp_path: Path) -> Non
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store")
     make_store(path, epochs=4)
-    catalog = Catalog(Location.at(str(path)))
+    catalog = Catalog(open_location(str(path)))
     create_snapshot(catalog, "v1", Cursor(2, 1), now_us=5)
     return path
 
@@ -269,7 +270,7 @@ def test_reshard_makes_a_new_restore_point_of_the_same_model(tmp_path: Path) -> 
     found = json.loads(result.stdout)
     assert (found["shards_before"], found["shards_after"], found["epoch"]) == (2, 3, 4)
     assert found["generation"] == 2
-    location = Location.at(str(tmp_path))
+    location = open_location(str(tmp_path))
     made = Catalog(location).read(Cursor(4, 2))
     assert (made.worker, made.positions, made.rows) == (
         commits[-1].worker,
@@ -322,7 +323,7 @@ def test_an_export_is_a_store_of_its_own(tmp_path: Path, url: str) -> None:
     result = run("verify", "-t", copy)
     assert result.exit_code == 0, result.output
     assert "1 of 1 restore points can be restored" in result.output
-    location = Location.at(str(copy))
+    location = open_location(str(copy))
     made = Catalog(location).read_epoch(2)
     assert made == commits[1]
     assert restore_shards(location, made, specs(2))
@@ -353,7 +354,7 @@ def test_a_copy_that_was_broken_off_can_be_made_again(
 
 def test_snapshot_delete(tmp_path: Path) -> None:
     make_store(tmp_path, epochs=2)
-    create_snapshot(Catalog(Location.at(str(tmp_path))), "v1", Cursor(1, 1), now_us=5)
+    create_snapshot(Catalog(open_location(str(tmp_path))), "v1", Cursor(1, 1), now_us=5)
     result = run("snapshot", "delete", "v1", "--yes", "--json", "-t", tmp_path)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {"dry_run": False, "snapshot": "v1", "epoch": 1}

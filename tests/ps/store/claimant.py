@@ -8,14 +8,14 @@ from ps.clock import SystemClock
 from ps.errors import StoreInUseError
 from ps.store.claim import take_claim
 from ps.store.holder import Holder
-from ps.store.location import Location
+from ps.store.opening import open_location
 
 
 def main(url: str, who: str) -> None:
     sys.stdin.readline()  # until all are ready
     try:
         claim = take_claim(
-            Location.at(url), Holder.of_this_process(who), clock=SystemClock(), lease_s=3600
+            open_location(url), Holder.of_this_process(who), clock=SystemClock(), lease_s=3600
         )
     except StoreInUseError as error:
         print(f"refused: {error}", flush=True)

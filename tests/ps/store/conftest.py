@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import fsspec
 import pytest
 
-from ps.store.location import Location
+from ps.store.opening import open_location
 from tests.ps.store.s3_server import BUCKET, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ps.store.location import Location
 
 _NUMBERS = itertools.count()
 
@@ -43,4 +45,4 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def location(url: str) -> Location:
     """A location that nothing is in yet."""
-    return Location.at(url)
+    return open_location(url)

@@ -19,8 +19,8 @@ from ps.store.claim import take_claim
 from ps.store.commit import ShardChain
 from ps.store.description import describe
 from ps.store.holder import Holder
-from ps.store.location import Location
 from ps.store.names import BASES
+from ps.store.opening import open_location
 from ps.store.retention import RetentionPolicy
 from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import Epoch, StoreWriter
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ps.store.location import Location
+
 DEADLINE_S = 20.0
 KEEP_ALL = UpkeepPolicy(compact_blocks=1 << 30, compact_share=1e9, prune_commits=1 << 30)
 
@@ -38,7 +40,7 @@ class Saved:
     """A shard that learns, and the thread that saves it."""
 
     def __init__(self, url: str, policy: UpkeepPolicy = KEEP_ALL) -> None:
-        self.location = Location.at(url)
+        self.location = open_location(url)
         self.claim = take_claim(
             self.location, Holder.of_this_process("test"), clock=SystemClock(), lease_s=60.0
         )

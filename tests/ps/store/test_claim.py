@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,8 +25,11 @@ from ps.store.claim import Claim, claim_in_force, read_claims, take_claim
 from ps.store.envelope import Kind, seal_record
 from ps.store.holder import Holder, _start_ticks
 from ps.store.identity import read_identity
-from ps.store.location import Location
 from ps.store.names import IDENTITY, claim_name
+from ps.store.opening import open_location
+
+if TYPE_CHECKING:
+    from ps.store.location import Location
 
 ROOT = Path(__file__).parents[3]
 LEASE_S = 30.0
@@ -155,7 +159,7 @@ def test_a_killed_process_that_nobody_collected_is_dead() -> None:
 def test_the_lock_tells_that_a_process_in_another_container_is_gone(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    location = Location.at(str(tmp_path))
+    location = open_location(str(tmp_path))
     unseen = dataclasses.replace(Holder.of_this_process("job a"), namespace="another")
     first = take(location, clock, unseen)
     with pytest.raises(StoreInUseError):
@@ -168,7 +172,7 @@ def test_the_lock_tells_that_a_process_in_another_container_is_gone(
 def test_a_claim_of_another_kernel_holds_whatever_the_lock_says(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    location = Location.at(str(tmp_path))
+    location = open_location(str(tmp_path))
     first = take(location, clock, elsewhere())
     assert first._lock is not None
     first._lock.release()  # a network mount may keep a lock to one machine
@@ -269,7 +273,7 @@ def test_who_replaces_a_claim_under_its_own_number_fences_it(
 ) -> None:
     """As happens on a store that does not know exclusive creation."""
     first = take(location, clock)
-    other = Location.at("memory://elsewhere")
+    other = open_location("memory://elsewhere")
     take(other, clock, elsewhere(), takeover=True, above=0)
     location.write(claim_name(1), [other.read(claim_name(1))])
     other.delete(info.name for info in other.list())

@@ -13,6 +13,7 @@ import pytest
 
 from ps.errors import FileMissingError, SpecError, StoreError, StoreUnavailableError
 from ps.store.location import UNFINISHED, Location
+from ps.store.opening import open_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,7 @@ def test_files_are_listed_by_name_with_their_sizes(location: Location) -> None:
 
 
 def test_another_location_sees_a_new_file_at_once(url: str) -> None:
-    one, other = Location.at(url), Location.at(url)
+    one, other = open_location(url), open_location(url)
     assert names(other, "claims") == []
     one.write("claims/a", [b"x"])
     assert names(other, "claims") == ["claims/a"]
@@ -211,13 +212,13 @@ def test_a_file_larger_than_one_part_is_sent_in_parts(
 @pytest.mark.parametrize("url", ["s3://bucket::memory://x", "nothing://x", "simplecache::/tmp"])
 def test_what_is_no_store_is_refused(url: str) -> None:
     with pytest.raises(SpecError):
-        Location.at(url)
+        open_location(url)
 
 
 def test_file_urls_and_paths_are_one_folder(tmp_path: Path) -> None:
-    Location.at(f"file://{tmp_path}/store/").write("a", [b"x"])
-    assert Location.at(str(tmp_path / "other" / ".." / "store")).read("a") == b"x"
-    assert Location.at(str(tmp_path / "store")).is_local
+    open_location(f"file://{tmp_path}/store/").write("a", [b"x"])
+    assert open_location(str(tmp_path / "other" / ".." / "store")).read("a") == b"x"
+    assert open_location(str(tmp_path / "store")).is_local
 
 
 def test_symbolic_links_lead_nowhere(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_symbolic_links_lead_nowhere(tmp_path: Path) -> None:
     root.mkdir()
     (root / "blocks").symlink_to(outside)
     (root / "file").symlink_to(outside / "secret")
-    store = Location.at(str(root))
+    store = open_location(str(root))
     with pytest.raises(StoreUnavailableError, match="symbolic link"):
         store.read("blocks/secret")
     with pytest.raises(StoreUnavailableError, match="symbolic link"):
@@ -245,7 +246,7 @@ def test_symbolic_links_lead_nowhere(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_writer_left_is_listed_apart(tmp_path: Path) -> None:
-    store = Location.at(str(tmp_path))
+    store = open_location(str(tmp_path))
     store.write("blocks/a", [b"x"])
     # In a container, the process before this one had its number.
     left = f"blocks/b{UNFINISHED}{os.getpid()}-123456789"
@@ -258,7 +259,7 @@ def test_what_a_dead_writer_left_is_listed_apart(tmp_path: Path) -> None:
 
 def test_the_store_is_imported_without_what_it_does_not_need() -> None:
     check = (
-        "import sys; from ps.store.location import Location; Location.at('/tmp').size; "
+        "import sys; from ps.store.opening import open_location; open_location('/tmp').size; "
         "found = {'numba', 'ray', 'fsspec', 'numpy', 's3fs'} & set(sys.modules); sys.exit(str(found) if found else 0)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -17,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from ps.errors import FileMissingError, StoreUnavailableError
 from ps.store.location import UNFINISHED, Location
+from ps.store.opening import open_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def everything(root: Path) -> dict[str, bytes]:
 def test_a_disk_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, advice: str
 ) -> None:
-    store = Location.at(str(tmp_path))
+    store = open_location(str(tmp_path))
     store.write("a/old", [b"old"])
     before = everything(tmp_path)
     real = getattr(os, call)
@@ -69,7 +70,7 @@ def test_a_disk_that_fails_leaves_what_was_there(
 def test_a_folder_that_may_not_be_written_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Location.at(str(tmp_path))
+    store = open_location(str(tmp_path))
 
     def refuse(*_: Any, **__: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -81,7 +82,7 @@ def test_a_folder_that_may_not_be_written_says_so(
 
 def test_a_file_where_the_store_should_be_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"precious")
-    store = Location.at(str(tmp_path / "store"))
+    store = open_location(str(tmp_path / "store"))
     with pytest.raises(StoreUnavailableError, match="put a folder in place"):
         store.write("a", [b"x"])
     assert (tmp_path / "store").read_bytes() == b"precious"
@@ -102,9 +103,9 @@ def test_a_file_that_may_not_grow_leaves_nothing(tmp_path: Path) -> None:
     code = """
 import resource, sys
 from ps.errors import StoreUnavailableError
-from ps.store.location import Location
+from ps.store.opening import open_location
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-store = Location.at(sys.argv[1])
+store = open_location(sys.argv[1])
 store.write("small", [bytes(100_000)])
 try:
     store.write("large", [bytes(60_000)] * 3)
@@ -120,13 +121,13 @@ except StoreUnavailableError as error:
 def test_a_writer_killed_in_the_middle_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
-from ps.store.location import Location
-store = Location.at(sys.argv[1])
+from ps.store.opening import open_location
+store = open_location(sys.argv[1])
 with store.writer("blocks/a") as out:
     out.write(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    store = Location.at(str(tmp_path))
+    store = open_location(str(tmp_path))
     store.write("blocks/a", [b"whole"])
     assert run(code, str(tmp_path)).returncode == -9
     assert store.read("blocks/a") == b"whole"
@@ -194,7 +195,7 @@ def faulty(request: pytest.FixtureRequest) -> Iterator[Location]:
     fsspec.register_implementation("faulty-s3", FaultyObjectStore, clobber=True)
     FaultyFileSystem.store.clear()
     FaultyFileSystem.let_go = threading.Event()
-    store = Location.at(f"{request.param}://bucket/store", deadline_s=0.2)
+    store = open_location(f"{request.param}://bucket/store", deadline_s=0.2)
     store.write("a/old", [b"old"])
     yield store
     FaultyFileSystem.set_fault("")
@@ -238,7 +239,7 @@ def test_a_store_that_cannot_be_opened_says_what_to_do(
     fsspec.register_implementation("unreachable", UnreachableFileSystem, clobber=True)
     monkeypatch.setattr(UnreachableFileSystem, "error", error)
     with pytest.raises(StoreUnavailableError) as failed:
-        Location.at("unreachable://host/store/")
+        open_location("unreachable://host/store/")
     message = str(failed.value)
     assert message.startswith(
         f"store unreachable://host/store could not be opened: {type(error).__name__}: {error}; "
@@ -249,7 +250,7 @@ def test_a_store_that_cannot_be_opened_says_what_to_do(
 def test_opening_a_store_that_hangs_is_given_up() -> None:
     fsspec.register_implementation("unreachable", UnreachableFileSystem, clobber=True)
     with pytest.raises(StoreUnavailableError, match=r"could not be opened within 0\.1 s; check"):
-        Location.at("unreachable://host/store", deadline_s=0.1)
+        open_location("unreachable://host/store", deadline_s=0.1)
     UnreachableFileSystem.let_go.set()
 
 
@@ -339,7 +340,7 @@ def test_large_files_that_break_off_leave_nothing(
 
 
 def test_a_bucket_that_does_not_exist_is_told(s3_bucket: str) -> None:
-    store = Location.at("s3://no-such-bucket/store")
+    store = open_location("s3://no-such-bucket/store")
     for write in (lambda: store.write("a", [b"x"]), lambda: store.create("a", b"x")):
         with pytest.raises(
             StoreUnavailableError, match="check that the store can be reached, exist"
@@ -349,5 +350,5 @@ def test_a_bucket_that_does_not_exist_is_told(s3_bucket: str) -> None:
         store.read("a")
     assert store.list() == []
     assert store.why_empty() == "there is no bucket no-such-bucket that these credentials can see"
-    empty = Location.at(f"{s3_bucket}/nothing-there")
+    empty = open_location(f"{s3_bucket}/nothing-there")
     assert "has nothing there that these credentials can list" in empty.why_empty()

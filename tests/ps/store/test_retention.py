@@ -16,6 +16,7 @@ from ps.store.commit_codec import commit_fields, encode_commit
 from ps.store.envelope import VERSION, Kind, seal_record
 from ps.store.location import UNFINISHED, Location
 from ps.store.names import base_name, block_name, claim_name, commit_name
+from ps.store.opening import open_location
 from ps.store.retention import PrunePlan, RetentionPolicy, prune
 from ps.store.snapshots import create_snapshot, delete_snapshot, list_snapshots
 from tests.ps.store.commits import chain, commit
@@ -70,7 +71,7 @@ def names(location: Location) -> list[str]:
 
 @pytest.fixture
 def store() -> Location:
-    location = Location.at("memory://retention")
+    location = open_location("memory://retention")
     location.delete(names(location))
     put(location, history())
     return location
@@ -191,7 +192,7 @@ def test_what_the_living_writer_is_about_to_commit_stays(store: Location) -> Non
 
 
 def test_leftovers_go(tmp_path: Path) -> None:
-    location = Location.at(str(tmp_path))
+    location = open_location(str(tmp_path))
     put(location, history())
     for generation in range(1, 12):
         location.write(claim_name(generation), [b"x"])
@@ -292,7 +293,7 @@ def test_a_snapshot_made_while_pruning_keeps_its_files(store: Location) -> None:
 def test_whatever_the_history_what_stays_is_whole_and_nothing_else_does(seed: int) -> None:
     print(f"seed {seed}")
     draw = random.Random(seed)  # noqa: S311
-    location = Location.at("memory://random")
+    location = open_location("memory://random")
     location.delete(names(location))
     catalog = Catalog(location)
     commits: list[Commit] = []

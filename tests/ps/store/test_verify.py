@@ -18,8 +18,8 @@ from ps.store.commit import Commit, ShardChain
 from ps.store.commit_codec import encode_commit
 from ps.store.compactor import compact
 from ps.store.holder import Holder
-from ps.store.location import Location
 from ps.store.names import base_name, block_name, claim_name, commit_name
+from ps.store.opening import open_location
 from ps.store.snapshots import create_snapshot
 from ps.store.verify import VerifyReport, verify
 from tests.ps.store.blocks_by_hand import SHAPES, make_block, table_delta
@@ -27,6 +27,8 @@ from tests.ps.store.commits import commit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ps.store.location import Location
 
 
 def fill(location: Location) -> None:
@@ -84,7 +86,7 @@ def test_a_sound_store_has_no_problems(location: Location) -> None:
 
 @pytest.fixture
 def store() -> Location:
-    location = Location.at("memory://verify")
+    location = open_location("memory://verify")
     location.delete([info.name for info in location.list()])
     fill(location)
     return location
@@ -189,5 +191,5 @@ def test_a_file_of_another_version_is_a_problem(store: Location) -> None:
 
 
 def test_nothing_is_a_store_without_problems(tmp_path: Path) -> None:
-    report = verify(Location.at(str(tmp_path / "none")))
+    report = verify(open_location(str(tmp_path / "none")))
     assert report == VerifyReport(str(tmp_path / "none"), 0, 0, (), (), (), ())
