@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ps.blocklog import block_bytes
 from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
 from ps.store.upkeep import HELD_WITHIN_S, Upkeep
 from ps.store.waiting import WaitingEpochs
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A commit that takes longer is one the store does not answer; and what a slow store moves meanwhile.
+_PATIENCE_S = 10.0
+_BYTES_PER_S = 8 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class BackgroundStatus:
-    """How saving stands. state: ok, behind (epochs wait), failing (last_error says why)."""
+    """How saving stands. state: ok, behind (epochs wait), failing (last_error says why): it is also
+    where the store does not answer.
+    """
 
     state: Literal["ok", "behind", "failing"]
     committed: Cursor | None
@@ -62,6 +69,7 @@ class StoreThread:
         self._location = location
         self._writer = writer
         self._policy = policy
+        self._clock = clock
         self._waiting = WaitingEpochs()
         self._upkeep = Upkeep(
             location,
@@ -74,6 +82,10 @@ class StoreThread:
         self._stop = threading.Event()
         self._last: Commit | None = None
         self._failures_in_a_row = 0
+        # Since when the epoch in hand is tried, and since when this time; how long that may take.
+        self._first_tried_s: float | None = None
+        self._trying_s: float | None = None
+        self._patience_s = _PATIENCE_S
         self._last_error: str | None = None
         self._fatal: PsError | None = None
         self._committer = threading.Thread(target=self._commit_all, name="commit", daemon=True)
@@ -139,7 +151,8 @@ class StoreThread:
 
     def status(self) -> BackgroundStatus:
         """How saving stands; never waits for the store."""
-        failing = self._failures_in_a_row > 1 or self._fatal is not None
+        late, silent = self._lateness()
+        failing = self._failures_in_a_row > 1 or self._fatal is not None or late
         behind = self._waiting.epochs > 2
         last = self._last
         return BackgroundStatus(
@@ -151,7 +164,22 @@ class StoreThread:
             restore_points=self._upkeep.stored.points,
             stored_bytes=self._upkeep.stored.bytes,
             compacting=self._upkeep.compacting,
-            last_error=str(self._fatal) if self._fatal else self._last_error or self._upkeep.error,
+            last_error=str(self._fatal)
+            if self._fatal
+            else silent or self._last_error or self._upkeep.error,
+        )
+
+    def _lateness(self) -> tuple[bool, str | None]:
+        """Whether the epoch in hand is tried for too long; what to say where the store is silent."""
+        first_tried_s, trying_s = self._first_tried_s, self._trying_s
+        now_s = self._clock.monotonic_s()
+        late = first_tried_s is not None and now_s - first_tried_s > self._patience_s
+        silent_s = 0.0 if trying_s is None else now_s - trying_s
+        if silent_s <= self._patience_s:
+            return late, None
+        return True, (
+            f"store {self._location.url} has not answered for {silent_s:.0f} s; check that it can be "
+            "reached. Training goes on, and saving as soon as it answers"
         )
 
     def close(self, timeout_s: float) -> None:
@@ -172,6 +200,7 @@ class StoreThread:
                 if self._waiting.closed:
                     return
                 continue
+            self._try(epoch)
             try:
                 commit = self._writer.commit(epoch)
             except StoreUnavailableError as error:
@@ -187,13 +216,22 @@ class StoreThread:
                 logger.exception("saving has ended")
                 self._end(StoreError(f"saving has ended: {type(error).__name__}: {error}"))
                 return
+            self._first_tried_s = self._trying_s = None
             self._waiting.done()
             self._failures_in_a_row = 0
             self._last_error = None
             self._last = commit
             self._upkeep.note(commit)
 
+    def _try(self, epoch: Epoch) -> None:
+        n_bytes = sum(block_bytes(block) for block in epoch.blocks)
+        self._patience_s = _PATIENCE_S + n_bytes / _BYTES_PER_S
+        self._trying_s = self._clock.monotonic_s()
+        if self._first_tried_s is None:
+            self._first_tried_s = self._trying_s
+
     def _note_failure(self, error: StoreError) -> None:
+        self._trying_s = None
         if self._failures_in_a_row == 0:
             logger.warning("%s; training goes on, and saving is tried again", error)
         self._failures_in_a_row += 1

@@ -229,3 +229,65 @@ def test_what_the_store_holds_is_known_from_the_start_and_after_pruning(tmp_path
 
 def bytes_in(location: Location) -> int:
     return sum(info.size for info in location.list())
+
+
+def test_a_store_that_does_not_answer_is_failing_and_says_for_how_long(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, asked, answers = StoreWriter.commit, threading.Event(), threading.Event()
+    fails: list[Exception] = []
+
+    def slow(self: StoreWriter, epoch: Epoch) -> Any:
+        asked.set()
+        assert answers.wait(DEADLINE_S)
+        if fails:
+            answers.clear()
+            asked.clear()
+            raise fails.pop()
+        return commit(self, epoch)
+
+    def learn() -> None:
+        """An epoch, submitted."""
+        step = saved.shard.cursor.epoch
+        saved.shard.push(make_push(5, step, step + 1))
+        saved.thread.submit(Epoch((saved.shard.seal(saved.clock.now_us()),)))
+
+    saved.save(1)
+    monkeypatch.setattr(StoreWriter, "commit", slow)
+    learn()
+    assert asked.wait(DEADLINE_S)
+    saved.clock.advance_s(9.0)
+    assert (saved.thread.status().state, saved.thread.status().last_error) == ("ok", None)
+    saved.clock.advance_s(17.0)
+    status = saved.thread.status()
+    assert status.state == "failing"
+    assert "has not answered for 26 s; check that it can be reached" in str(status.last_error)
+    # An attempt that was given up, and the next one: it still fails, and says why.
+    fails.append(StoreUnavailableError("could not be written within 60 s"))
+    answers.set()
+    until(lambda: saved.thread.status().last_error == "could not be written within 60 s")
+    assert saved.thread.status().state == "failing"
+    assert asked.wait(DEADLINE_S)
+    saved.clock.advance_s(20.0)
+    assert "has not answered for 20 s" in str(saved.thread.status().last_error)
+    answers.set()
+    saved.thread.flush(DEADLINE_S)
+    assert (saved.thread.status().state, saved.thread.status().last_error) == ("ok", None)
+
+
+def test_a_store_that_answers_with_an_error_is_not_called_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: StoreWriter, epoch: Epoch) -> Any:
+        raise StoreUnavailableError("no room")
+
+    monkeypatch.setattr(StoreWriter, "commit", fail)
+    saved = Saved(str(tmp_path), replace(KEEP_ALL, retry_first_s=60.0, retry_max_s=60.0))
+    saved.shard.push(make_push(5, 0, 1))
+    saved.thread.submit(Epoch((saved.shard.seal(0),)))
+    until(lambda: saved.thread.status().last_error is not None)
+    saved.clock.advance_s(50.0)
+    status = saved.thread.status()
+    assert (status.state, status.last_error) == ("failing", "no room")
+    saved.thread._stop.set()
+    saved.thread.close(DEADLINE_S)
