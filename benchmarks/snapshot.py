@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.harness import finish, median, parse_options, say, seconds
+from cluster.cli.app import SWITCH_INTERVAL_S
 from cluster.local.epochs import GATHER_ROWS
 from cluster.warmup import warm_up_learner
 from model.batch import Batch, FidColumn
@@ -372,6 +374,7 @@ def main() -> None:
     rows = 200_000 if options.quick else 5_000_000
     turn_s, rounds = (3.0, 2) if options.quick else (12.0, 4)
     figures: Figures = {"rows": rows}
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the command does
     say("compiling kernels")
     model = build_model("deepfm", features().layout, {"dim": DIM, "hidden": [256, 128]})
     spare = Shard(shard_spec())

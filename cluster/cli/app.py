@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -54,8 +55,14 @@ def options(
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
+# Training hands the interpreter's lock back with every kernel; the threads beside it (preparation,
+# saving, replicas) then keep it for as long as this. At Python's 5 ms, saving cost training 5 % more.
+SWITCH_INTERVAL_S = 0.0005
+
+
 def main() -> None:
     """The console script."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     for name in _BLAS_THREADS:
         os.environ.setdefault(name, "1")
     app()

@@ -12,9 +12,11 @@ from ps.errors import ShapeError
 from ps.kernels import index, lookup
 from ps.kernels.layout import CUT_WIDTH, ReadArrays, RowLayout, TableArrays
 from ps.table.memory import reserve
+from ps.table.recycling import LEAST_BYTES
 
 if TYPE_CHECKING:
     from ps.arrays import I64, U64
+    from ps.table.recycling import RecycledMemory
 
 A = TypeVar("A", bound=npt.NDArray[Any])
 
@@ -59,13 +61,20 @@ def for_reading(arrays: TableArrays) -> ReadArrays:
     )
 
 
-def with_room(arrays: TableArrays, rows: int, layout: RowLayout) -> TableArrays:
-    """The same memory, with columns of its own to copy so many rows to."""
+def with_room(
+    arrays: TableArrays, rows: int, layout: RowLayout, memory: RecycledMemory | None = None
+) -> TableArrays:
+    """The same memory, with columns of its own to copy so many rows to; memory: where to get them."""
+    sizes = (8 * rows, 4 * rows * layout.width, 4 * rows * layout.state_width, 4 * rows)
+    if memory is None or sum(sizes) < LEAST_BYTES:
+        fids, weights, state, seen_s = (np.empty(size, dtype=np.uint8) for size in sizes)
+    else:
+        fids, weights, state, seen_s, _ = np.split(memory.lend(sum(sizes)), np.cumsum(sizes))
     return arrays._replace(
-        out_fids=np.empty(rows, dtype=np.uint64),
-        out_seen_s=np.empty(rows, dtype=np.uint32),
-        out_weights=np.empty(rows * layout.width, dtype=np.float32),
-        out_state=np.empty(rows * layout.state_width, dtype=np.float32),
+        out_fids=fids.view(np.uint64),
+        out_seen_s=seen_s.view(np.uint32),
+        out_weights=weights.view(np.float32),
+        out_state=state.view(np.float32),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ps.errors import SealInProgressError
 from ps.kernels import cut, delta, index
 from ps.table.arrays import columns, with_room
+from ps.table.recycling import RecycledMemory
 
 if TYPE_CHECKING:
     from ps.arrays import U64
@@ -22,10 +23,11 @@ class Sealing:
     Methods are documented at Table's of the same names.
     """
 
-    __slots__ = ("_removed", "_rows")
+    __slots__ = ("_memory", "_removed", "_rows")
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
+        self._memory = RecycledMemory()
         # The fids that left in the epoch being sealed; None: none is.
         self._removed: U64 | None = None
 
@@ -42,7 +44,7 @@ class Sealing:
         self.refuse_while_sealing()
         rows = self._rows
         count = int(delta.count_marks(rows.arrays.touched, _words_of(rows.used)))
-        rows.arrays = with_room(rows.arrays, count, rows.layout)
+        rows.arrays = with_room(rows.arrays, count, rows.layout, self._memory)
         self._removed = rows.drain_removals()
         cut.freeze(rows.arrays)
         rows.epoch += np.uint32(1)
