@@ -27,10 +27,10 @@ _LINE_EVERY_S = 5.0
 
 
 class Reporter(Protocol):
-    """Who is told of a run; the run's own thread calls."""
+    """Who is told of a run; the run's own thread calls, and any thread says."""
 
     def say(self, message: str) -> None:
-        """Something that stays to be read: an address, the end of the stream."""
+        """Something that stays to be read: an address, what an operator did."""
         ...
 
     def step(self, message: str) -> None:

@@ -59,7 +59,8 @@ class LocalRun:
         go_on_from: GoOnFrom | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        """say: told what a person should know: where it goes on, what takes long, what is damaged.
+        """say: told what a person should know, by any thread: where it goes on, what takes long, what is
+        damaged, what an operator did.
 
         Raises, with a store, what Durability and its resume() raise.
         """
@@ -105,7 +106,7 @@ class LocalRun:
             self._durability,
             self._tell,
         )
-        self.target = RunTarget(self._succession, self._control)
+        self.target = RunTarget(self._succession, self._control, self._say)
         self._admin: AdminServer | None = None
         self._examples_before = self._learning.trainer.examples
         self._started_s = self._told_s = clock.monotonic_s()

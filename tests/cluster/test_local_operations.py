@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -361,6 +362,99 @@ def test_a_failover_from_the_store_follows_epochs_in_which_nothing_happened(tmp_
     assert status is not None
     assert (status.state, status.last_error) == ("ok", None)
     assert Operated(job).to_the_end() == whole
+
+
+def apart(folder: Path) -> Job:
+    """Endless, and with epochs long enough that a failover leaves the shards apart."""
+    return Job(
+        "fm", shards=2, records=None, store=folder / "store", commit_every_s=0.1,
+        sync_interval_s=0.1,
+    )  # fmt: skip
+
+
+def test_a_snapshot_waits_until_the_shards_stand_together(tmp_path: Path) -> None:
+    job = apart(tmp_path)
+
+    def snapshot(run: LocalRun) -> RestorePoint:
+        try:
+            run.target.failover(0)
+            cuts = run._control.call("looking", run._learning.client.resume_cuts, deadline_s=30.0)
+            assert any(len(positions) > 1 for positions in cuts.values())
+            return run.target.create_snapshot("together")
+        finally:
+            operated._stop.set()
+
+    operated = Operated(job, {8: snapshot})
+    operated.to_the_end()
+    assert not operated.errors, operated.errors
+    assert operated.answers[8].aligned
+
+
+@pytest.mark.parametrize("what", ["snapshot", "reshard", "reshard, dry run"])
+def test_shards_that_cannot_come_together_are_told_of(what: str, tmp_path: Path) -> None:
+    job = apart(tmp_path)
+
+    def operate(run: LocalRun) -> object:
+        if what == "snapshot":
+            return run.target.create_snapshot("together")
+        return run.target.reshard(3, dry_run="dry" in what)
+
+    def ask(run: LocalRun) -> object:
+        run.target.failover(0)
+        run.target.pause("training")
+        try:
+            with pytest.raises(JobBusyError, match="ps-admin resume training"):
+                operate(run)
+        finally:
+            run.target.resume("training")
+        try:
+            return operate(run)
+        finally:
+            operated._stop.set()
+
+    operated = Operated(job, {8: ask})
+    operated.to_the_end()
+    assert not operated.errors, operated.errors
+    assert len(operated.run._learning.shards) == (3 if what == "reshard" else 2)
+
+
+def test_what_an_operator_does_is_in_the_log(tmp_path: Path) -> None:
+    def operate(run: LocalRun) -> None:
+        target = run.target
+        target.pause("training")
+        save(run)
+        target.rollback(2, {}, dry_run=True)
+        target.rollback(2, {"synthetic-0": ((2_000, 2_100),)}, dry_run=False)
+        target.rollback(3, {}, dry_run=False)
+        target.create_snapshot("monday")
+        target.reshard(3, dry_run=False)
+        target.failover(1)
+        target.prune(dry_run=True)
+        target.prune(dry_run=False)
+        target.expire()
+        with pytest.raises(SpecError):
+            target.failover(9)
+        target.resume("training")
+
+    run = Operated(Job("fm", shards=2, store=tmp_path / "store"), {9: operate})
+    run.to_the_end()
+    assert not run.errors, run.errors
+    lines = [line for line in run.said if line.startswith("operator: ")]
+    expected = (
+        r"pause training: paused",
+        r"rollback to epoch 2: back from epoch \d+ to 2, on .* left out: synthetic-0:2000-2100",
+        r"restore to epoch 3: .* left out: nothing, no longer: synthetic-0:2000-2100",
+        r"snapshot monday: epoch \d+, [\d,]+ rows",
+        r"reshard to 3: from 2 to 3 shards with [\d,]+ rows, on as epoch \d+, generation \d",
+        r"failover of shard 1: replaced from store at epoch \d+, generation \d",
+        r"prune: \d+ restore points and \d+ files deleted, \d+ bytes",
+        rf"expire: freed 0 rows of {TABLE}",
+        r"failover of shard 9: not done: there is no shard 9; they are 0 to 2",
+        r"resume training: goes on",
+    )
+    assert len(lines) == len(expected), lines
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(rf"operator: {pattern} \(\d+\.\d\d s\)", line), line
 
 
 def test_publishing_goes_on_after_shards_were_replaced_and_not_before() -> None:
