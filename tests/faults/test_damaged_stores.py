@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ps.store.location import Location
 
 ALL = "TRILITH_FAULTS" in os.environ
-DAMAGES = 10_500 if ALL else 200
+DAMAGES = 10_500 if ALL else 150
 MEMORY_BYTES = 64 << 20
 
 

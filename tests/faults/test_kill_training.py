@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ALL = "TRILITH_FAULTS" in os.environ
 RUNS = range(3 if ALL else 1)
-KILLS = 20 if ALL else 6
+KILLS = 20 if ALL else 5
 RECORDS = 24_000
 
 
