@@ -18,7 +18,8 @@ class RunProgress:
     batches_dropped: batches whose gradient was not finite. window_*: of the last closed window of
     event time. staleness_*: seconds from reading an example to serving what it taught, over recent
     blocks of all replicas. store: ok, behind or failing; None where there is none. saved_epoch: of the
-    newest restore point this run has made.
+    newest restore point this run has made. finished: nothing more is learned for now; stopped: since
+    the run was told to stop, not at the end of the stream.
     """
 
     elapsed_s: float
@@ -43,3 +44,4 @@ class RunProgress:
     saved_epoch: int | None = None
     examples_before: int = 0
     finished: bool = False
+    stopped: bool = False

@@ -329,6 +329,7 @@ class ReplicaStatus(google.protobuf.message.Message):
     STALENESS_P50_S_FIELD_NUMBER: builtins.int
     STALENESS_P99_S_FIELD_NUMBER: builtins.int
     LAST_ERROR_FIELD_NUMBER: builtins.int
+    AGE_S_FIELD_NUMBER: builtins.int
     address: builtins.str
     ready: builtins.bool
     rows: builtins.int
@@ -336,6 +337,8 @@ class ReplicaStatus(google.protobuf.message.Message):
     """From reading an example to serving what it taught, of late."""
     staleness_p99_s: builtins.float
     last_error: builtins.str
+    age_s: builtins.float
+    """How long ago what it serves was sealed; absent until it is ready."""
     @property
     def epochs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """By shard."""
@@ -353,9 +356,12 @@ class ReplicaStatus(google.protobuf.message.Message):
         staleness_p50_s: builtins.float | None = ...,
         staleness_p99_s: builtins.float | None = ...,
         last_error: builtins.str | None = ...,
+        age_s: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_last_error", b"_last_error", "_staleness_p50_s", b"_staleness_p50_s", "_staleness_p99_s", b"_staleness_p99_s", "last_error", b"last_error", "staleness_p50_s", b"staleness_p50_s", "staleness_p99_s", b"staleness_p99_s"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_last_error", b"_last_error", "_staleness_p50_s", b"_staleness_p50_s", "_staleness_p99_s", b"_staleness_p99_s", "address", b"address", "epochs", b"epochs", "generations", b"generations", "last_error", b"last_error", "ready", b"ready", "rows", b"rows", "staleness_p50_s", b"staleness_p50_s", "staleness_p99_s", b"staleness_p99_s"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_age_s", b"_age_s", "_last_error", b"_last_error", "_staleness_p50_s", b"_staleness_p50_s", "_staleness_p99_s", b"_staleness_p99_s", "age_s", b"age_s", "last_error", b"last_error", "staleness_p50_s", b"staleness_p50_s", "staleness_p99_s", b"staleness_p99_s"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_age_s", b"_age_s", "_last_error", b"_last_error", "_staleness_p50_s", b"_staleness_p50_s", "_staleness_p99_s", b"_staleness_p99_s", "address", b"address", "age_s", b"age_s", "epochs", b"epochs", "generations", b"generations", "last_error", b"last_error", "ready", b"ready", "rows", b"rows", "staleness_p50_s", b"staleness_p50_s", "staleness_p99_s", b"staleness_p99_s"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_age_s", b"_age_s"]) -> typing.Literal["age_s"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_last_error", b"_last_error"]) -> typing.Literal["last_error"] | None: ...
     @typing.overload

@@ -118,7 +118,7 @@ def progress_line(progress: RunProgress) -> str:
     if progress.batches_dropped:
         parts.append(f"batches dropped {progress.batches_dropped:,}")
     if progress.finished:
-        parts.append("end of stream")
+        parts.append(_ending(progress))
     return "  ".join(parts)
 
 
@@ -157,8 +157,13 @@ def progress_panel(name: str, progress: RunProgress) -> RenderableType:
     )
     if progress.store is not None:
         grid.add_row(cell("store", _store(progress)))
-    state = "end of stream" if progress.finished else "learning"
+    state = _ending(progress) if progress.finished else "learning"
     return Panel(grid, title=f"{name} · {state}", title_align="left", expand=False)
+
+
+def _ending(progress: RunProgress) -> str:
+    """Why nothing more is learned."""
+    return "stopped" if progress.stopped else "end of stream"
 
 
 def _store(progress: RunProgress) -> str:

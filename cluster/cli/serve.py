@@ -56,5 +56,6 @@ def _serve(plan: Plan, wanted: GoOnFrom, quiet: bool) -> None:
                 run.hold(signals.stop)
                 raise
             finally:
-                reporter.say("stopping: finishing the calls under way")
+                cause = f" by {signals.cause}" if signals.cause else ""
+                reporter.say(f"stopped{cause}: finishing the calls under way")
     typer.echo(f"{plan.name}: stopped", err=True)

@@ -32,6 +32,13 @@ class StopOnSignal:
         self._fd_before = -1
 
     @property
+    def cause(self) -> str:
+        """What made it stop, as people call it; empty where no signal came."""
+        if self.signal is None:
+            return ""
+        return "Ctrl-C" if self.signal == signal.SIGINT else self.signal.name
+
+    @property
     def exit_code(self) -> int:
         """0, or what a shell makes of the signal that came."""
         return 0 if self.signal is None else 128 + self.signal

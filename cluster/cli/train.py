@@ -104,6 +104,8 @@ def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, q
             compile_kernels(plan, reporter)
             with started(plan, reporter, wanted, serve=False) as run:
                 progress, failure = _learn(run, signals.stop)
+                if progress.stopped:
+                    reporter.say(f"stopped by {signals.cause}")
                 found = outcome(plan.name, progress, run.metrics, run.digest() if digest else None)
         if json_file is not None:
             write_json(json_file, found)

@@ -55,32 +55,36 @@ class Loop:
         """Open the stream anew after the request or batch at hand."""
         self._restart = True
 
-    def learn(self, stop: threading.Event) -> None:
-        """Learn until the stream ends or stop is set."""
+    def learn(self, stop: threading.Event) -> bool:
+        """Learn until the stream ends (True) or stop is set (False)."""
         while not stop.is_set():
             self._restart = False
-            self._read(stop)
+            ended = self._read(stop)
             if not self._restart:
-                return
+                return ended
+        return False
 
     def hold(self, stop: threading.Event) -> bool:
         """Wait for stop (False), or for a reason to read the stream again (True)."""
+        self.rate = RecentRate()
         while not stop.is_set():
             self._control.wait(min(_LOOK_S, self._plan.serve.sync_interval_s))
             self._between(0)
             if self._restart:
+                self.rate = RecentRate()
                 return True
         return False
 
-    def _read(self, stop: threading.Event) -> None:
-        """Learn from the stream as it stands open now, to its end, a stop or a restart."""
+    def _read(self, stop: threading.Event) -> bool:
+        """Learn from the stream as it stands open now, to its end (True), a stop or a restart."""
         for number, prepared in self._learning.open_stream():
             # A second look at an example flatters the model.
             self._learning.trainer.validating = number == 0
             with Prefetcher(prepared, depth=self._plan.train.prefetch_batches) as batches:
                 self._learn_from(batches, stop)
             if stop.is_set() or self._restart:
-                return
+                return False
+        return True
 
     def _learn_from(self, batches: Prefetcher[Prepared], stop: threading.Event) -> None:
         """Learn from what is read ahead, to its end, a stop or a restart."""
@@ -99,9 +103,14 @@ class Loop:
 
     def _wait_while_paused(self, stop: threading.Event) -> None:
         """Between two batches, and doing what is asked."""
-        while self.paused and not self._restart and not stop.is_set():
+        if not self.paused:
+            return
+        # Neither does the rate of before hold on, nor will the pause count as slow learning.
+        self.rate = RecentRate()
+        while not (self._restart or stop.is_set()) and self.paused:
             self._control.wait(min(_LOOK_S, self._plan.serve.sync_interval_s))
             self._between(0)
+        self.rate = RecentRate()
 
     def _between(self, learned: int) -> None:
         """The moment between two batches."""

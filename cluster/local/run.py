@@ -189,7 +189,7 @@ class LocalRun:
                     self._say(str(error))
         self._save()
 
-    def progress(self, *, finished: bool = False) -> RunProgress:
+    def progress(self, *, finished: bool = False, stopped: bool = False) -> RunProgress:
         """The run as it stands now."""
         return progress_of(
             self._learning,
@@ -199,6 +199,7 @@ class LocalRun:
             elapsed_s=self._clock.monotonic_s() - self._started_s,
             examples_per_s=self._loop.rate.per_s,
             finished=finished,
+            stopped=stopped,
         )
 
     def digest(self) -> str:
@@ -228,18 +229,18 @@ class LocalRun:
         """Learn to the end of the stream, or a stop; all of it published, and on its way to the store."""
         self._board.state = "training"
         try:
-            self._loop.learn(stop)
+            ended = self._loop.learn(stop)
         except BaseException:
             self._board.state = "failed"
             raise
         finally:
             self._epochs.seal()
-        self._board.state = "finished"
+        self._board.state = "finished" if ended else "stopped"
         try:
             if save:
                 self._save()
         finally:
-            progress = self.progress(finished=True)
+            progress = self.progress(finished=True, stopped=not ended)
             self._board.post(progress, self._learning)
             if self._on_progress is not None:
                 self._on_progress(progress)

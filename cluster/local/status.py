@@ -97,7 +97,7 @@ class StatusBoard:
             generation=max(shard.generation for shard in shards),
             epoch=max(shard.epoch for shard in shards),
             examples=progress.examples,
-            examples_per_s=progress.examples_per_s or 0.0,
+            examples_per_s=0.0 if is_waiting else progress.examples_per_s or 0.0,
             event_ts_us=progress.event_ts_us,
             metrics={
                 "auc": progress.auc,
@@ -124,6 +124,7 @@ def progress_of(
     elapsed_s: float,
     examples_per_s: float | None,
     finished: bool,
+    stopped: bool,
 ) -> RunProgress:
     """The run as it stands: between two batches."""
     trainer = learning.trainer
@@ -157,6 +158,7 @@ def progress_of(
         store=None if store is None else store.state,
         saved_epoch=None if store is None else store.committed_epoch,
         finished=finished,
+        stopped=stopped,
     )
 
 
@@ -191,6 +193,7 @@ def _replica_status(serving: ServingReplica) -> ReplicaStatus:
         staleness_p50_s=status.staleness.p50_s,
         staleness_p99_s=status.staleness.p99_s,
         last_error=follower.last_error if follower.failures_in_a_row else None,
+        age_s=status.staleness_s,
     )
 
 

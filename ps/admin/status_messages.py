@@ -203,6 +203,7 @@ def _replica_message(replica: ReplicaStatus) -> pb.ReplicaStatus:
         staleness_p50_s=replica.staleness_p50_s,
         staleness_p99_s=replica.staleness_p99_s,
         last_error=replica.last_error,
+        age_s=replica.age_s,
     )
 
 
@@ -217,6 +218,7 @@ def _replica_of(message: pb.ReplicaStatus) -> ReplicaStatus:
         staleness_p50_s=message.staleness_p50_s if known("staleness_p50_s") else None,
         staleness_p99_s=message.staleness_p99_s if known("staleness_p99_s") else None,
         last_error=message.last_error if known("last_error") else None,
+        age_s=message.age_s if known("age_s") else None,
     )
 
 

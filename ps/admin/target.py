@@ -32,7 +32,11 @@ class ShardStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One serving replica. staleness_s: from reading an example to serving what it taught, of late."""
+    """One serving replica. staleness_s: from reading an example to serving what it taught, of late.
+
+    age_s: how long ago what it serves was sealed, by the shard furthest behind: it grows while nothing
+    reaches the replica. None until it is ready.
+    """
 
     address: str
     ready: bool
@@ -42,6 +46,7 @@ class ReplicaStatus:
     staleness_p50_s: float | None
     staleness_p99_s: float | None
     last_error: str | None
+    age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job at a glance. state: training, paused, rolling back, resharding, finished, failed.
+    """A job at a glance. state: training, paused, rolling back, resharding, failing over, finished
+    (the end of the stream), stopped, failed.
 
     paused: what an operator has paused. metrics: progressive validation, by name, of the latest
     closed window and in total (window_auc, auc, ...); None where not known yet.

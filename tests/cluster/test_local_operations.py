@@ -254,20 +254,24 @@ def test_a_skip_is_taken_back_by_going_back_beyond_it(tmp_path: Path) -> None:
 
     def back_and_again(run: LocalRun) -> list[RollbackReport]:
         run.target.pause("training")
-        good = before_it_got_bad(run)
-        first = run.target.rollback(good, dict(BAD), dry_run=False)
-        dry = run.target.rollback(good, {}, dry_run=True)
-        before = run.target.rollback(good, {}, dry_run=False)
-        again = run.target.rollback(good, dict(BAD), dry_run=False)
-        # What stands behind the range, and left it out, may be gone back to with it.
-        after = run.target.rollback(again.epoch, dict(BAD), dry_run=False)
-        learned = run.target.rollback(first.from_epoch, {}, dry_run=False)
-        run.target.resume("training")
+        try:
+            good = before_it_got_bad(run)
+            first = run.target.rollback(good, dict(BAD), dry_run=False)
+            dry = run.target.rollback(good, {}, dry_run=True)
+            before = run.target.rollback(good, {}, dry_run=False)
+            again = run.target.rollback(good, dict(BAD), dry_run=False)
+            save(run)
+            # What left the range out may be gone back to with it.
+            after = run.target.rollback(again.epoch, dict(BAD), dry_run=False)
+            learned = run.target.rollback(first.from_epoch, {}, dry_run=False)
+        finally:
+            run.target.resume("training")
         return [dry, before, after, learned]
 
     run = Operated(job, {14: back_and_again}, serve=True)
-    assert run.to_the_end() == whole
+    found = run.to_the_end()
     assert not run.errors, run.errors
+    assert found == whole
     dry, before, after, learned = run.answers[14]
     for report in (dry, before, learned):
         assert (report.skips, report.learned_again) == ({}, BAD)
@@ -535,6 +539,25 @@ def test_pausing_changes_nothing_of_what_is_learned(what: str, tmp_path: Path) -
     assert run.run.target.status().paused == ()
 
 
+def test_the_rate_is_none_of_before_a_pause() -> None:
+    rates: list[float] = []
+
+    def pause(run: LocalRun) -> None:
+        for what in (lambda _: None, run.target.pause, run.target.resume):
+            run._control.call("telling", run._tell, deadline_s=30.0)
+            rates.append(run.target.status().examples_per_s)
+            what("training")
+            rates.append(run.target.status().examples_per_s)
+        assert run._loop.rate.per_s is None or run._loop.rate.per_s > 1_000
+
+    run = Operated(Job("fm", records=60_000), {9: pause})
+    run.to_the_end()
+    assert not run.errors, run.errors
+    # 256 examples every 20 ms.
+    assert rates[0] == rates[1] == rates[2] == pytest.approx(12_800, rel=0.3)
+    assert rates[3] == rates[4] == 0.0
+
+
 def test_what_is_not_published_is_caught_up_with_at_once() -> None:
     job = Job("fm", shards=2)
 
@@ -553,10 +576,19 @@ def test_what_is_not_published_is_caught_up_with_at_once() -> None:
         run.target.pause("publishing")
         return epoch
 
+    def age_s(run: LocalRun) -> float:
+        [replica] = run.target.status().replicas
+        assert replica.age_s is not None
+        return replica.age_s
+
     def resume(run: LocalRun) -> tuple[int, int]:
         before = follow(run)
+        # 12 batches of 20 ms since it was paused.
+        assert 0.2 < age_s(run) < 0.5
         run.target.resume("publishing")
-        return before, follow(run)
+        caught_up = follow(run)
+        assert age_s(run) < 0.2
+        return before, caught_up
 
     run = Operated(job, {3: pause, 15: resume}, serve=True)
     run.to_the_end()

@@ -97,6 +97,9 @@ def test_serve_answers_until_it_is_stopped(
     code, _, err = process.end(number)
     assert code == 0
     assert "small: stopped" in err
+    cause = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+    assert f"stopped by {cause}: finishing the calls under way" in err
+    assert "end of stream" not in err
     assert "Traceback" not in err
 
 
@@ -126,6 +129,8 @@ def test_an_interrupted_training_says_how_far_it_came(start: type[Process], tmp_
     code, out, err = process.end(signal.SIGINT)
     assert code == 130
     assert "progressive AUC" in out
+    assert "stopped by Ctrl-C" in err
+    assert "end of stream" not in err
     assert "Traceback" not in err
 
 

@@ -71,7 +71,9 @@ def _title(status: JobStatus) -> Text:
     good = status.state in ("training", "finished") and not status.paused
     title.append(f"  {status.state}", "bold green" if good else "bold yellow")
     if status.paused:
-        title.append(f" ({' and '.join(status.paused)} paused)", "bold yellow")
+        what = " and ".join(status.paused)
+        is_said = status.state == "paused"
+        title.append(f" ({what})" if is_said else f" ({what} paused)", "bold yellow")
     up_s = (status.now_us - status.started_us) / 1e6
     title.append(
         f"  model {status.model}, trilith {status.version}, pid {status.pid} on {status.host}, "
@@ -98,7 +100,7 @@ def _figures(status: JobStatus) -> RenderableType:
 
 
 def _replicas_table(replicas: Sequence[ReplicaStatus]) -> Table:
-    table = headed("replica", "state", "rows", "epochs", "staleness p50", "p99", left=2)
+    table = headed("replica", "state", "rows", "epochs", "age", "staleness p50", "p99", left=2)
     for replica in replicas:
         state = "ready" if replica.ready else "not ready"
         table.add_row(
@@ -106,6 +108,7 @@ def _replicas_table(replicas: Sequence[ReplicaStatus]) -> Table:
             state if replica.last_error is None else f"{state}: {replica.last_error}",
             screen.number(replica.rows),
             " ".join(map(str, replica.epochs)) or screen.UNKNOWN,
+            screen.seconds(replica.age_s),
             screen.seconds(replica.staleness_p50_s),
             screen.seconds(replica.staleness_p99_s),
         )

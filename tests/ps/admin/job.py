@@ -67,7 +67,7 @@ STATUS = JobStatus(
         ),
     ),
     replicas=(
-        ReplicaStatus("127.0.0.1:8500", True, (1207, 1206), (3, 3), 141, 0.25, 1.5, None),
+        ReplicaStatus("127.0.0.1:8500", True, (1207, 1206), (3, 3), 141, 0.25, 1.5, None, 9.5),
         ReplicaStatus("127.0.0.1:8501", False, (), (), 0, None, None, "no base yet"),
     ),
     store=STORE,

@@ -104,11 +104,17 @@ def test_status_for_people(server: AdminServer) -> None:
         "auc 0.7500",
         "clicks/0 at 5,000, clicks/1 at 6,000",
         "not ready: no base yet",
+        "9.50 s",
         "behind, epoch 1,200 committed 10.0 s ago, 40 restore points in 4.7 GiB",
         "left out after rollbacks: clicks/0:100-200, clicks/0:300-400",
         "quarantined: 15 (12 × not a number; 3 × no label)",
     ):
         assert part in result.output
+
+
+def test_status_says_once_what_is_paused(server: AdminServer, job: RecordingJob) -> None:
+    job.state = replace(STATUS, state="paused", paused=("training",))
+    assert "clicks  paused (training)  model" in run("status", "-t", server.address).output
 
 
 def test_status_of_a_job_of_nothing_yet(server: AdminServer, job: RecordingJob) -> None:
@@ -467,7 +473,8 @@ KEYS: dict[type, str] = {
     "examples_per_s event_ts_us metrics quarantined skips shards replicas store",
     ShardStatus: "shard generation epoch event_ts_us positions rows allocated_bytes pushes_applied "
     "pushes_repeated standby_epoch",
-    ReplicaStatus: "address ready epochs generations rows staleness_p50_s staleness_p99_s last_error",
+    ReplicaStatus: "address ready epochs generations rows staleness_p50_s staleness_p99_s last_error "
+    "age_s",
     StoreStatus: "url state committed_epoch committed_us waiting_blocks waiting_bytes restore_points "
     "stored_bytes compacting last_error",
     TableStatus: "name width state_width optimizer initializer row_bytes rows rows_by_shard "
