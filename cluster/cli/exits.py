@@ -42,7 +42,7 @@ def exit_codes(subject: str) -> Iterator[None]:
     """
     from cluster.errors import ClusterError, JobFileError, UnsavedError
     from model.errors import FeatureError, ModelError
-    from ps.errors import IncompatibleModelError, NoStoreError, PsError, StoreError
+    from ps.errors import IncompatibleModelError, NoStoreError, PsError, SpecError, StoreError
     from serving.errors import RequestRefusedError, ServingError
     from worker.errors import SourceError, SourceSpecError, WorkerError
 
@@ -52,7 +52,13 @@ def exit_codes(subject: str) -> Iterator[None]:
         _fail(str(error), Exit.USAGE, error)
     except (SourceError, SourceSpecError) as error:
         _fail(f"{subject}: {error}", Exit.SOURCE, error)
-    except (FeatureError, RequestRefusedError, IncompatibleModelError, NoStoreError) as error:
+    except (
+        FeatureError,
+        RequestRefusedError,
+        IncompatibleModelError,
+        NoStoreError,
+        SpecError,
+    ) as error:
         _fail(f"{subject}: {error}", Exit.USAGE, error)
     except (UnsavedError, StoreError) as error:
         _fail(f"{subject}: {error}", Exit.UNSAVED, error)

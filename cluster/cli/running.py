@@ -27,11 +27,12 @@ def planned(job_file: Path, *, max_examples: int | None = None, store: str | Non
 
 def go_on_from(plan: Plan, epoch: int | None, reset: Sequence[str] | None) -> GoOnFrom:
     """What the run is to go on from. Raises NoStoreError where it could not."""
-    from cluster.local import GoOnFrom
     from ps.errors import NoStoreError
 
     if plan.store is None and (epoch is not None or reset):
         raise NoStoreError("going on from a restore point")
+    from cluster.local import GoOnFrom
+
     return GoOnFrom(epoch, tuple(reset or ()))
 
 
@@ -44,7 +45,10 @@ def compile_kernels(plan: Plan, reporter: Reporter) -> None:
 
 @contextmanager
 def started(plan: Plan, reporter: Reporter, wanted: GoOnFrom, *, serve: bool) -> Iterator[LocalRun]:
-    """A run that listens, and has said where. Raises what LocalRun and its start_servers() raise."""
+    """A run that listens, and has said where: what it goes on from is checked, then kernels compiled.
+
+    Raises what LocalRun and its start_servers() raise.
+    """
     from cluster.local import LocalRun
     from ps.clock import SystemClock
 
@@ -57,6 +61,7 @@ def started(plan: Plan, reporter: Reporter, wanted: GoOnFrom, *, serve: bool) ->
         on_progress=reporter.progress,
         go_on_from=wanted,
         say=reporter.say,
+        prepare=lambda: compile_kernels(plan, reporter),
     ) as run:
         run.start_servers()
         if run.admin_address is not None:

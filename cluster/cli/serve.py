@@ -41,21 +41,23 @@ def serve(
 
 def _serve(plan: Plan, wanted: GoOnFrom, quiet: bool) -> None:
     from cluster.cli.reporter import reporting
-    from cluster.cli.running import compile_kernels, started
+    from cluster.cli.running import started
     from cluster.cli.signals import StopOnSignal
     from worker.errors import SourceError
 
-    with StopOnSignal() as signals, reporting(plan.name, quiet=quiet) as reporter:
-        compile_kernels(plan, reporter)
-        with started(plan, reporter, wanted, serve=True) as run:
-            reporter.say(f"serving {plan.name} on {', '.join(run.addresses)}; Ctrl-C stops")
-            try:
-                run.run(signals.stop, hold=True)
-            except SourceError as error:
-                reporter.say(f"{error}; serving what was learned until then")
-                run.hold(signals.stop)
-                raise
-            finally:
-                cause = f" by {signals.cause}" if signals.cause else ""
-                reporter.say(f"stopped{cause}: finishing the calls under way")
+    with (
+        StopOnSignal() as signals,
+        reporting(plan.name, quiet=quiet) as reporter,
+        started(plan, reporter, wanted, serve=True) as run,
+    ):
+        reporter.say(f"serving {plan.name} on {', '.join(run.addresses)}; Ctrl-C stops")
+        try:
+            run.run(signals.stop, hold=True)
+        except SourceError as error:
+            reporter.say(f"{error}; serving what was learned until then")
+            run.hold(signals.stop)
+            raise
+        finally:
+            cause = f" by {signals.cause}" if signals.cause else ""
+            reporter.say(f"stopped{cause}: finishing the calls under way")
     typer.echo(f"{plan.name}: stopped", err=True)

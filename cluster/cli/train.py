@@ -96,17 +96,18 @@ def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, q
 
     from cluster.cli.outcome import group_tables, outcome, outcome_table, write_json
     from cluster.cli.reporter import reporting
-    from cluster.cli.running import compile_kernels, started
+    from cluster.cli.running import started
     from cluster.cli.signals import StopOnSignal
 
     with StopOnSignal() as signals:
-        with reporting(plan.name, quiet=quiet) as reporter:
-            compile_kernels(plan, reporter)
-            with started(plan, reporter, wanted, serve=False) as run:
-                progress, failure = _learn(run, signals.stop)
-                if progress.stopped:
-                    reporter.say(f"stopped by {signals.cause}")
-                found = outcome(plan.name, progress, run.metrics, run.digest() if digest else None)
+        with (
+            reporting(plan.name, quiet=quiet) as reporter,
+            started(plan, reporter, wanted, serve=False) as run,
+        ):
+            progress, failure = _learn(run, signals.stop)
+            if progress.stopped:
+                reporter.say(f"stopped by {signals.cause}")
+            found = outcome(plan.name, progress, run.metrics, run.digest() if digest else None)
         if json_file is not None:
             write_json(json_file, found)
         console = Console()

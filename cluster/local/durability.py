@@ -75,11 +75,18 @@ class Durability:
         """What this process writes at."""
         return self._tenure.generation
 
+    def check(self, specs: Sequence[ShardSpec], go_on_from: GoOnFrom) -> None:
+        """Refuse at once what resume() would refuse after reading. Raises what it raises."""
+        self._restoring(self._catalog).check(specs, go_on_from)
+
     def resume(self, specs: Sequence[ShardSpec], go_on_from: GoOnFrom) -> Resumed:
         """The shards to go on with, which write at this process's generation from here on.
 
-        Raises IncompatibleModelError, NoRestorePointError, SpecError, StoreUnavailableError.
+        Raises IncompatibleModelError, NoRestorePointError, SpecError, StoreUnavailableError, FencedError.
         """
+        # The claim may be old by now, where kernels had to be compiled since.
+        self._tenure.check()
+        self._tenure.renew()
         resumed = self._restoring(self._catalog).resume(specs, go_on_from)
         if any(shard.cursor.generation >= self._tenure.generation for shard in resumed.shards):
             self._tenure.advance()  # bases were written at this generation; its epochs come after

@@ -14,6 +14,7 @@ from ps.errors import (
     FileMissingError,
     IncompatibleModelError,
     NoRestorePointError,
+    SpecError,
 )
 from ps.shard import Shard
 from ps.store.commit import ShardChain
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ps.shard import ShardSpec
     from ps.store.catalog import Catalog
     from ps.store.commit import Commit
+    from ps.store.description import ModelDescription
     from ps.store.location import Location
 
 _SLOT_BITS = 48
@@ -72,8 +74,32 @@ class Restoring:
         self._say = say
         self._memory_bytes = memory_bytes
 
+    def check(self, specs: Sequence[ShardSpec], go_on_from: GoOnFrom) -> None:
+        """Refuse what resume() would refuse, without reading a model.
+
+        Raises IncompatibleModelError, NoRestorePointError, StoreUnavailableError, ForeignFileError,
+        SpecError where something is to begin afresh that neither the job nor the store has.
+        """
+        inventory = self._catalog.survey()
+        known = _resettable(describe(specs))
+        commit = None
+        if inventory.commit_files or inventory.snapshot_files:
+            commit = self._choose(go_on_from.epoch, set())
+            known |= _resettable(commit.description)
+        elif go_on_from.epoch is not None:
+            raise self._no_point_yet()
+        for name in go_on_from.reset:
+            if name not in known:
+                raise SpecError(
+                    f"there is no {name!r} to begin afresh; there are {', '.join(sorted(known))}"
+                )
+        if commit is not None:
+            self._check(commit, specs, go_on_from.reset)
+
     def resume(self, specs: Sequence[ShardSpec], go_on_from: GoOnFrom) -> Resumed:
         """The shards to go on with; new ones where the store holds no restore point.
+
+        check() comes first: it refuses names to reset that mean nothing.
 
         A damaged file is got round where the store still has what it was made of; else an older
         restore point is taken, and that is said. Raises IncompatibleModelError, NoRestorePointError,
@@ -83,7 +109,7 @@ class Restoring:
         newest = self._catalog.newest_cursor()
         if not inventory.commit_files and not inventory.snapshot_files:
             if go_on_from.epoch is not None:
-                raise NoRestorePointError(f"store {self._location.url} has no restore point yet")
+                raise self._no_point_yet()
             chains = tuple(ShardChain(spec.shard, None, ()) for spec in specs)
             return Resumed([Shard(spec) for spec in specs], chains, newest.epoch)
         for name, fault in inventory.faults.items():
@@ -141,6 +167,9 @@ class Restoring:
                 "shows what is damaged. To begin from nothing, give the job another store"
             )
         return found
+
+    def _no_point_yet(self) -> NoRestorePointError:
+        return NoRestorePointError(f"store {self._location.url} has no restore point yet")
 
     def _check(self, commit: Commit, specs: Sequence[ShardSpec], reset: Sequence[str]) -> None:
         found = differences(commit.description, describe(specs), reset)
@@ -200,6 +229,12 @@ def worker_state(commit: Commit) -> WorkerState | None:
         return WorkerState.decode(commit.worker) if commit.worker else None
     except WorkerStateError:
         return None
+
+
+def _resettable(description: ModelDescription) -> set[str]:
+    """Every table, slot (TABLE.SLOT) and dense variable."""
+    slots = {f"{name}.{slot}" for name, table in description.tables.items() for slot in table.slots}
+    return {*description.tables, *slots, *description.dense}
 
 
 def _is_slot(name: str) -> bool:

@@ -25,7 +25,7 @@ from ps.shard import Shard
 from worker.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from cluster.local.epochs import SealedEpoch
@@ -58,11 +58,13 @@ class LocalRun:
         on_batch: BatchObserver | None = None,
         go_on_from: GoOnFrom | None = None,
         say: Callable[[str], None] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         """say: told what a person should know, by any thread: where it goes on, what takes long, what is
-        damaged, what an operator did.
+        damaged, what an operator did. prepare: called once the store is this run's, and what it holds
+        fits the job, before anything of it is read.
 
-        Raises, with a store, what Durability and its resume() raise.
+        Raises, with a store, what Durability, its check() and its resume() raise.
         """
         self._plan = plan
         self._clock = clock
@@ -70,17 +72,22 @@ class LocalRun:
         self._say = say or _ignore
         self._resources = ExitStack()
         try:
-            self._durability = None
-            resumed = Resumed([Shard(spec) for spec in plan.shards])
+            self._durability, wanted = None, go_on_from or GoOnFrom()
             if plan.store is not None:
                 self._durability = Durability(plan.name, plan.store, clock=clock, say=self._say)
                 self._resources.callback(self._durability.close)
-                resumed = self._durability.resume(plan.shards, go_on_from or GoOnFrom())
+                self._durability.check(plan.shards, wanted)
+            if prepare is not None:
+                prepare()
+            if self._durability is None:
+                resumed = Resumed([Shard(spec) for spec in plan.shards])
+            else:
+                resumed = self._durability.resume(plan.shards, wanted)
             self._learning = Learning(plan, resumed.shards, clock, on_batch)
             if self._durability is not None:
                 self._learning.trainer.generation = self._durability.generation
                 if resumed.commit is not None:
-                    self._go_on(resumed.commit, self._durability.url)
+                    self._go_on(resumed.commit, self._durability.url, wanted.reset)
             self._publishing = Publishing(
                 plan, self._learning, clock, replicas=plan.serve.replicas if serve else 0
             )
@@ -213,7 +220,7 @@ class LocalRun:
         """Stop servers and replicas, within their grace, and give up the store; may be called again."""
         self._resources.close()
 
-    def _go_on(self, commit: Commit, store: str) -> None:
+    def _go_on(self, commit: Commit, store: str, reset: Sequence[str]) -> None:
         """From where the shards stand, with what was known of the stream then."""
         state = worker_state(commit)
         afresh = ["all metrics, since what was known of the stream is lost"]
@@ -221,7 +228,10 @@ class LocalRun:
             afresh = self._learning.restore(state, commit.skips)
         self._learning.skips = dict(commit.skips)
         examples = self._learning.trainer.examples
-        self._say(f"resumed at epoch {commit.at.epoch}, {examples:,} examples, from {store}")
+        without = f", but for {', '.join(reset)}: begun afresh" if reset else ""
+        self._say(
+            f"resumed at epoch {commit.at.epoch}, {examples:,} examples, from {store}{without}"
+        )
         for what in afresh:
             self._say(f"begins afresh: {what}")
 

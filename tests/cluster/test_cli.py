@@ -208,9 +208,42 @@ def test_a_store_that_cannot_be_gone_on_from_says_why(tmp_path: Path) -> None:
     assert "--reset NAME" in changed.output
     reset = trilith("train", other, "--store", store, "--reset", "default", "--reset", "linear")
     assert reset.exit_code == 0, reset.output
+    assert f"from {store}, but for default, linear: begun afresh" in reset.output
+    for typo in ("nope", "default.99", "linear.1"):
+        refused = trilith("train", other, "--store", store, "--reset", typo)
+        assert refused.exit_code == 2
+        assert f"there is no {typo!r} to begin afresh" in refused.output
+        assert "default, default.1, default.2, linear" in refused.output
+    assert trilith("train", job, "--store", tmp_path / "new", "--reset", "nope").exit_code == 2
     elsewhere = trilith("train", job, "--store", "nosuch://bucket/store")
-    assert elsewhere.exit_code in (1, 4)
+    assert elsewhere.exit_code == 2
     assert "Traceback" not in elsewhere.output
+
+
+def test_nothing_is_compiled_for_a_start_that_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    from cluster import warmup
+    from ps.clock import SystemClock
+    from ps.store.claim import take_claim
+    from ps.store.holder import Holder
+    from ps.store.opening import open_location
+
+    store = tmp_path / "store"
+    assert trilith("train", write_job(tmp_path), "--store", store).exit_code == 0
+    compiled: list[object] = []
+    monkeypatch.setattr(warmup, "warm_up", lambda *_: compiled.append(1))
+    job = write_job(tmp_path)
+    assert trilith("train", job, "--from", 3).exit_code == 2
+    assert trilith("serve", job, "--reset", "default").exit_code == 2
+    assert trilith("train", job, "--store", store, "--from", 99).exit_code == 4
+    assert trilith("train", job, "--store", store, "--reset", "nope").exit_code == 2
+    other = write_job(tmp_path, model={"kind": "fm", "dim": 4})
+    assert trilith("serve", other, "--store", store).exit_code == 2
+    holder = Holder.of_this_process("another job")
+    with take_claim(open_location(str(store)), holder, clock=SystemClock(), lease_s=60.0):
+        assert trilith("train", other, "--store", store).exit_code == 4
+    assert compiled == []
+    assert trilith("train", write_job(tmp_path), "--store", store).exit_code == 0
+    assert compiled == [1]
 
 
 def test_a_store_another_process_writes_to_is_exit_code_4(tmp_path: Path) -> None:
