@@ -356,12 +356,23 @@ def test_a_failover_from_the_store_follows_epochs_in_which_nothing_happened(tmp_
             run._epochs.seal()
             save(run)
             run._epochs.seal()
+            [serving] = run._publishing.serving
+            serving.follower.catch_up()
+            bases.append(serving.follower.status().bases_read)
 
         run._control.call("sealing", do, deadline_s=30.0)
 
+    bases: list[int] = []
     run = Operated(job, {8: be_quiet, 9: lambda run: run.target.failover(1)}, serve=True)
-    assert run.to_the_end() == whole
-    assert not run.errors, run.errors
+    with run.run:
+        run.run.run(run._stop)
+        assert not run.errors, run.errors
+        [serving] = run.run._publishing.serving
+        serving.follower.catch_up()
+        # What it had and the shard had not yet is no reason to begin anew.
+        assert serving.follower.status().bases_read == bases[0]
+        assert serving.replica.status().rows == run.run.progress().rows
+        assert run.run.digest() == whole["digest"]
     status = run.run.target.status().store
     assert status is not None
     assert (status.state, status.last_error) == ("ok", None)
@@ -554,8 +565,8 @@ def test_the_rate_is_none_of_before_a_pause() -> None:
     run.to_the_end()
     assert not run.errors, run.errors
     # 256 examples every 20 ms.
-    assert rates[0] == rates[1] == rates[2] == pytest.approx(12_800, rel=0.3)
-    assert rates[3] == rates[4] == 0.0
+    assert rates[:3] == pytest.approx([12_800] * 3, rel=0.3)
+    assert rates[3:5] == [0.0, 0.0]
 
 
 def test_what_is_not_published_is_caught_up_with_at_once() -> None:
