@@ -42,8 +42,8 @@ def test_any_array_on_it_keeps_it() -> None:
 
 def test_memory_of_another_size_is_let_go_of() -> None:
     memory = RecycledMemory()
-    del_large = memory.lend(100 * SIZE)
-    del del_large
+    large = memory.lend(100 * SIZE)
+    del large
     assert memory.lend(SIZE).size < 10 * SIZE
 
 
