@@ -14,7 +14,7 @@ from ps.store.commit_codec import encode_commit
 from ps.store.names import commit_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ps.block import Block
     from ps.clock import Clock
@@ -41,7 +41,6 @@ class StoreWriter:
     """Commits the epochs of one job to its store. Safe to use from several threads.
 
     chains: how the shards were restored, one for each (ShardChain(n, None, ()) for a fresh one).
-    on_step: told the number of each step of the protocol as it has been done, for crash tests.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class StoreWriter:
         chains: Sequence[ShardChain],
         *,
         clock: Clock,
-        on_step: Callable[[str], None] | None = None,
     ) -> None:
         self._location = location
         self._claim = claim
@@ -60,7 +58,6 @@ class StoreWriter:
         self._chains = tuple(chains)
         self._changing = threading.Lock()
         self._clock = clock
-        self._on_step = on_step or _ignore
 
     def check(self) -> None:
         """Raise FencedError where a later writer has taken over."""
@@ -87,14 +84,10 @@ class StoreWriter:
             chains = self._extended(epoch.blocks)
             self._claim.check()  # 1
             self._claim.renew()
-            self._on_step("commit.1")
             written = sum(write_block(self._location, block) for block in epoch.blocks)  # 2
-            self._on_step("commit.2")
             self._claim.check()  # 3
-            self._on_step("commit.3")
             commit = self._commit_of(epoch, chains, written)
             self._location.write(commit_name(commit.at), [encode_commit(commit)])  # 4
-            self._on_step("commit.4")
             self._chains = chains
             return commit
 
@@ -163,7 +156,3 @@ def _beginning_at(chain: ShardChain, base: Cursor) -> ShardChain:
     if base not in chain.blocks:
         return chain
     return replace(chain, base=base, blocks=chain.blocks[chain.blocks.index(base) + 1 :])
-
-
-def _ignore(step: str) -> None:
-    del step
