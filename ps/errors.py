@@ -198,3 +198,38 @@ class NoStoreError(PsError):
             f"{asked} needs a block store, and this job has none; add store: {{url: ...}} to the job "
             "file, or run it with --store URL"
         )
+
+
+class ShardUnavailableError(PsError):
+    """A shard's process did not answer, or not in time; what was asked may have taken effect."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        self.why = why
+        super().__init__(
+            f"{where} does not answer ({why}); it is being replaced, or cannot be reached from here"
+        )
+
+
+class NotLeadingError(PsError):
+    """A process was asked for what only the leader of that shard does: look at the directory again."""
+
+    def __init__(self, where: str, asked: str, holds: str) -> None:
+        self.where = where
+        self.asked = asked
+        self.holds = holds
+        super().__init__(
+            f"{where} was asked for {asked}, and {holds}; look up who leads that shard now"
+        )
+
+
+class StaleTermError(PsError):
+    """A command of a coordinator that has been replaced; nothing was done."""
+
+    def __init__(self, current: int, sent: int) -> None:
+        self.current = current
+        self.sent = sent
+        super().__init__(
+            f"a command of term {sent}, the coordinator's is {current} by now; whoever sent it has "
+            "been replaced and must stop"
+        )

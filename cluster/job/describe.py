@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.job.section import format_duration, format_size
+from cluster.job.section import format_size
 from model.features import (
     Bucketised,
     Categorical,
@@ -15,6 +15,7 @@ from model.features import (
     MultiValued,
     Numeric,
 )
+from ps.admin.wording import describe_optimizer, format_duration
 from ps.admission import AdmitAfter, AdmitWithProbability
 from ps.kernels.layout import row_layout
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from cluster.plan import Plan
     from model.features import Feature
-    from ps.optimizers import Optimizer
     from ps.table.spec import SlotPolicy, TableSpec
 
 _WORD_BYTES = 4
@@ -137,12 +137,6 @@ def admin_facts(plan: Plan) -> str:
     port = "any free port" if admin.port == 0 else f"port {admin.port}"
     safety = "token" if admin.token is not None else "no token"
     return f"{admin.host}, {port}, {safety}, {'TLS' if admin.cert_file else 'no TLS'}"
-
-
-def describe_optimizer(optimizer: Optimizer) -> str:
-    """An optimizer as its spec prints, under the name job files use."""
-    _, _, settings = repr(optimizer).partition("(")
-    return f"{optimizer.name} ({settings}"
 
 
 def _feature_facts(feature: Feature, policies: dict[tuple[str, int], SlotPolicy]) -> FeatureFacts:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.job.places import place
-from cluster.job.section import format_duration
 from cluster.job.settings import StoreSection
 from cluster.plan import StorePlan
+from ps.admin.wording import format_duration
 
 if TYPE_CHECKING:
     from cluster.job.blame import Blame

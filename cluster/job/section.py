@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+from ps.admin.wording import DURATION_UNITS_S
+
 _SIZE_UNITS: dict[str, int] = {"B": 1} | {
     prefix + end: int(base**power)
     for power, prefix in enumerate("KMGT", start=1)
@@ -39,7 +40,7 @@ def parse_duration(value: object) -> float:
         seconds = float(value)
     elif isinstance(value, str) and _DURATION.fullmatch(value.replace(" ", "")):
         parts = _DURATION_PART.findall(value.replace(" ", ""))
-        seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+        seconds = sum(float(number) * DURATION_UNITS_S[unit] for number, unit in parts)
     else:
         seconds = -1.0
     if not seconds >= 0:
@@ -47,14 +48,6 @@ def parse_duration(value: object) -> float:
             "duration", "it should be a duration such as 250ms, 30s, 5m, 6h, 7d, or seconds"
         )
     return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """The other way round, in the largest unit that divides it."""
-    for unit, size in reversed(_UNIT_S.items()):
-        if seconds >= size and (seconds / size).is_integer():
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def parse_size(value: object) -> int:

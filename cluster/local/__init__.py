@@ -5,7 +5,7 @@ stream ──► loop ──► learning (shards) ──► epochs ──► ser
           control ◄── admin target
 """
 
-from cluster.local.resume import GoOnFrom
 from cluster.local.run import LocalRun
+from ps.store.resume import GoOnFrom
 
 __all__ = ["GoOnFrom", "LocalRun"]

@@ -6,32 +6,32 @@ import threading
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from cluster.local.changes import changed_between
-from cluster.local.resume import Restoring
 from cluster.local.saving import Saving
-from cluster.local.tenure import Tenure
 from ps.admin.target import StoreStatus
 from ps.errors import NoRestorePointError, StoreUnavailableError
 from ps.store.background import StoreThread
 from ps.store.catalog import Catalog
 from ps.store.description import describe
+from ps.store.history import changed_between
 from ps.store.holder import Holder
 from ps.store.opening import open_location
+from ps.store.resume import Restoring
 from ps.store.retention import RetentionPolicy
+from ps.store.tenure import Tenure
 from ps.store.upkeep import UpkeepPolicy
 from ps.store.writer import StoreWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cluster.local.changes import FidsByShard
     from cluster.local.epochs import SealedEpoch
-    from cluster.local.resume import GoOnFrom, Resumed
     from cluster.plan import StorePlan
     from ps.block import Cursor
     from ps.clock import Clock
     from ps.shard import Shard, ShardSpec
     from ps.store.commit import Commit, ShardChain
+    from ps.store.history import FidsByShard
+    from ps.store.resume import GoOnFrom, Resumed
     from ps.store.retention import PrunePlan
 
 # How long an operator, or the end of a run, waits for the store to take what is sealed.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.local.changes import all_fids
 from cluster.local.leaving_out import left_out_from
-from cluster.local.resume import worker_state
+from cluster.local.worker_state import worker_state
 from ps.admin.target import RollbackReport
 from ps.errors import NoStoreError, SpecError
+from ps.store.history import all_fids
 from worker.skipping import without
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from cluster.local.epochs import Epochs
 from cluster.local.learning import Learning
 from cluster.local.loop import Loop
 from cluster.local.publishing import Publishing
-from cluster.local.resume import GoOnFrom, Resumed, worker_state
 from cluster.local.status import StatusBoard, progress_of
 from cluster.local.succession import Succession
+from cluster.local.worker_state import worker_state
 from ps.admin.server import AdminServer
 from ps.errors import StoreError
 from ps.shard import Shard
+from ps.store.resume import GoOnFrom, Resumed
 from worker.errors import SourceError
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import pytest
 from cluster.job import load_job, parse_job, resolve
 from cluster.job.document import parse_document
 from cluster.job.no_source import NoSource
-from cluster.job.section import format_duration, parse_duration
+from cluster.job.section import parse_duration
 from model.event_time import EventTimeSpec, OffsetClock
 from model.features import Bucketised, Categorical, Cross, MultiValued, Numeric
+from ps.admin.wording import format_duration
 from ps.admission import AdmitAfter, AdmitAll
 from ps.buckets import dense_owner, even_shard_map
 from ps.optimizers import AdaGrad, FtrlProximal, RowwiseAdaGrad

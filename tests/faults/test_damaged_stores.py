@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from cluster.job import load_job, resolve
-from cluster.local.resume import GoOnFrom, Restoring
 from ps.block import Cursor
 from ps.clock import SystemClock
 from ps.errors import CorruptFileError, NoRestorePointError, StoreError
@@ -22,6 +21,7 @@ from ps.store.claim import take_claim
 from ps.store.holder import Holder
 from ps.store.names import base_name, block_name, commit_name, cursor_of, snapshot_file
 from ps.store.opening import open_location
+from ps.store.resume import GoOnFrom, Restoring
 from ps.store.verify import verify
 from tests.faults.jobs import write_job, write_stream
 from tests.faults.killing import train_whole

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.local.tenure import Tenure
 from ps.clock import SystemClock
 from ps.store.claim import claim_in_force
 from ps.store.holder import Holder
 from ps.store.opening import open_location
+from ps.store.tenure import Tenure
 
 if TYPE_CHECKING:
     from pathlib import Path

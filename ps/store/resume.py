@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cluster.local.patience import Patience
 from ps.block import Cursor
 from ps.errors import (
     CorruptFileError,
@@ -19,10 +18,9 @@ from ps.errors import (
 from ps.shard import Shard
 from ps.store.commit import ShardChain
 from ps.store.description import describe, differences
+from ps.store.patience import Patience
 from ps.store.reshard import reshard_bases
 from ps.store.restore import restore_shards
-from worker.errors import WorkerStateError
-from worker.state import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -221,14 +219,6 @@ class Restoring:
             on_progress=patience.note,
         )
         return chains
-
-
-def worker_state(commit: Commit) -> WorkerState | None:
-    """What the commit says of the stream's reader; None where it says nothing that can be read."""
-    try:
-        return WorkerState.decode(commit.worker) if commit.worker else None
-    except WorkerStateError:
-        return None
 
 
 def _resettable(description: ModelDescription) -> set[str]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cluster.job.describe import describe_optimizer
-from cluster.job.section import format_duration
 from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+from ps.admin.wording import describe_optimizer, format_duration
 from ps.admission import AdmitAfter, AdmitWithProbability
 from ps.buckets import bucket_of, even_shard_map
 from ps.errors import SpecError, UnknownTableError

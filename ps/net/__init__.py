@@ -1,0 +1,1 @@
+"""The data path between processes: pulls, pushes and blocks over gRPC."""
