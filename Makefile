@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test faults check format stubs bench clean
+.PHONY: help demo test faults check format stubs bench wheel clean
 
 help:
 	@echo "make demo     a model that learns from a stream and answers over gRPC, in about a minute"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench    the benchmarks: table, train, quality, snapshot (benchmarks/)"
 	@echo "make format   let ruff mend what it can"
 	@echo "make stubs    compile proto/ into the committed stubs"
+	@echo "make wheel    dist/*.whl, which is all that a machine of a cluster needs"
 	@echo "make clean    remove .venv, caches and runs"
 
 $(INSTALLED): pyproject.toml
@@ -64,6 +65,13 @@ bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks.quality --json runs/bench/quality.json
 	$(BIN)/python -m benchmarks.snapshot --json runs/bench/snapshot.json
 
+# A build/ left behind would smuggle in modules that are gone.
+wheel: $(INSTALLED)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+	@ls dist
+
 clean:
-	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
