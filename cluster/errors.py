@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ps.errors import PortableError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class ClusterError(Exception):
+class ClusterError(PortableError):
     """Anything the cluster layer refuses or fails to do."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ps.errors import PortableError
 
-class ModelError(Exception):
+
+class ModelError(PortableError):
     """Anything features or models refuse."""
 
 

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-class PsError(Exception):
+
+class PortableError(Exception):
+    """An error that can be pickled with its facts, whatever its __init__ takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Class, message and facts, set again without going through __init__."""
+        return _revived, (type(self), self.args), self.__dict__
+
+
+def _revived(kind: type[PortableError], args: tuple[object, ...]) -> PortableError:
+    return kind.__new__(kind, *args)
+
+
+class PsError(PortableError):
     """Anything the parameter server refuses or fails to do."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ps.errors import PortableError
 
-class ServingError(Exception):
+
+class ServingError(PortableError):
     """Anything serving refuses or fails to do."""
 
 

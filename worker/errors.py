@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ps.errors import PortableError
 
-class WorkerError(Exception):
+
+class WorkerError(PortableError):
     """Anything the learning side refuses or fails to do."""
 
 
