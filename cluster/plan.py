@@ -10,7 +10,7 @@ from ps.admin.target import AdminSettings
 from ps.buckets import dense_owner, even_shard_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from model.assemble import ExampleSpec
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from serving.config import ServingConfig
     from worker.events import Source
     from worker.metrics.progressive import MetricsSpec
+
+# required: never two on one machine. preferred: on machines of their own where there are enough.
+Apart = Literal["required", "preferred"]
 
 # batch: gradients of a mini-batch at once. example: each example sees the updates of those before.
 Grain = Literal["batch", "example"]
@@ -98,11 +101,48 @@ class AdminPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What the machine of one process must have free. custom: resources of the cluster's own."""
+
+    num_cpus: float = 1.0
+    memory_bytes: int | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+
+    def bundle(self) -> dict[str, float]:
+        """As Ray asks for it."""
+        found = {"CPU": self.num_cpus, "memory": float(self.memory_bytes or 0), **self.custom}
+        return {name: amount for name, amount in found.items() if amount > 0}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """How many processes of what kind the job is spread over, what each needs, and how far apart.
+
+    standbys: of each shard. replicas: None: as many as serve has, where somebody serves. staleness:
+    batches whose pushes may be under way while the next one is pulled. start_timeout_s: for room, and
+    for every process.
+    """
+
+    shards: int = 1
+    standbys: int = 0
+    workers: int = 1
+    replicas: int | None = None
+    staleness: int = 1
+    shard_needs: Needs = Needs()
+    worker_needs: Needs = Needs()
+    replica_needs: Needs = Needs()
+    coordinator_needs: Needs = Needs(num_cpus=0.1)
+    standby_apart: Apart = "preferred"
+    replicas_apart: Apart = "preferred"
+    start_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a run needs. make_model gives a model of its own to each thread that asks.
 
     store, admin: None: there is none. make_shards: the shards of this plan in another number; None
-    where nobody but the shards themselves knows.
+    where nobody but the shards themselves knows. cluster: how it is spread, where it runs on one.
     """
 
     name: str
@@ -114,6 +154,7 @@ class Plan:
     serve: ServePlan
     store: StorePlan | None = None
     admin: AdminPlan | None = None
+    cluster: ClusterPlan = ClusterPlan()
     make_shards: Callable[[int], tuple[ShardSpec, ...]] | None = None
 
     def shard_specs(self, shards: int) -> tuple[ShardSpec, ...]:

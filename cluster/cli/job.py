@@ -76,6 +76,7 @@ def _show(console: Console, plan: Plan) -> None:
     from cluster.cli import figures
     from cluster.job.describe import (
         admin_facts,
+        cluster_facts,
         dense_facts,
         feature_facts,
         store_facts,
@@ -131,6 +132,7 @@ def _show(console: Console, plan: Plan) -> None:
         console.print(f"[bold]standbys[/]  {train.standbys} for each shard", highlight=False)
     console.print("[bold]store[/] ", store_facts(plan), highlight=False, soft_wrap=True)
     console.print("[bold]admin[/] ", admin_facts(plan), highlight=False, soft_wrap=True)
+    console.print("[bold]cluster[/] ", cluster_facts(plan), highlight=False, soft_wrap=True)
 
 
 def _show_sample(console: Console, facts: SampleFacts) -> None:

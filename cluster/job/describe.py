@@ -139,6 +139,23 @@ def admin_facts(plan: Plan) -> str:
     return f"{admin.host}, {port}, {safety}, {'TLS' if admin.cert_file else 'no TLS'}"
 
 
+def cluster_facts(plan: Plan) -> str:
+    """How the job is spread over a cluster, in a line; what stands in the way, where something does."""
+    if plan.train.grain == "example":
+        return "not possible: learning by example needs its only shard at hand (train.grain: batch)"
+    if plan.store is None or plan.store.url.startswith("memory:"):
+        return "not possible: it needs a store that every machine reaches (store: {url: ...})"
+    cluster = plan.cluster
+    parts = [
+        f"{cluster.shards} shard(s)",
+        f"{cluster.standbys} standby(s) each",
+        f"{cluster.workers} worker(s)",
+        f"{plan.serve.replicas if cluster.replicas is None else cluster.replicas} replica(s)",
+        f"staleness {cluster.staleness}",
+    ]
+    return ", ".join(parts)
+
+
 def _feature_facts(feature: Feature, policies: dict[tuple[str, int], SlotPolicy]) -> FeatureFacts:
     if isinstance(feature, Numeric):
         return FeatureFacts(feature.name, "numeric", feature.column, None, None, "", "")

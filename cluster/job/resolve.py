@@ -10,6 +10,7 @@ from cluster.job.blame import Blame
 from cluster.job.conventions import event_time_of, label_of
 from cluster.job.open_source import open_source
 from cluster.job.resolve_admin import admin_plan
+from cluster.job.resolve_cluster import check_cluster, cluster_plan
 from cluster.job.resolve_features import feature_spec
 from cluster.job.resolve_serving import serve_plan
 from cluster.job.resolve_shards import shard_specs
@@ -22,6 +23,7 @@ from worker.metrics.progressive import MetricsSpec
 
 if TYPE_CHECKING:
     from cluster.job.load import Job
+    from cluster.job.resolve_cluster import Spread
     from model.features import FeatureSpec
     from model.model import Model
     from ps.shard import ShardSpec
@@ -29,12 +31,19 @@ if TYPE_CHECKING:
 
 
 def resolve(
-    job: Job, *, source: Source | None = None, shards: int | None = None, store: str | None = None
+    job: Job,
+    *,
+    source: Source | None = None,
+    shards: int | None = None,
+    store: str | None = None,
+    spread: Spread | None = None,
 ) -> Plan:
     """The plan of a job.
 
     Instead of what the job file says, where given: source to read from, number of shards, URL (or
-    path, from the working directory) of the block store. Raises JobFileError for what cannot work, worker.errors.SourceError where the source is not there.
+    path, from the working directory) of the block store. spread: the plan of a run on a cluster, with
+    numbers in place of those of the section. Raises JobFileError for what cannot work,
+    worker.errors.SourceError where the source is not there.
     """
     settings, blame = job.settings, Blame(job.document)
     features = feature_spec(job, blame)
@@ -42,15 +51,18 @@ def resolve(
     options = settings.model.model_dump(exclude={"kind"})
     with blame.on("model"):
         model = build_model(kind, features.layout, options)
+    cluster = cluster_plan(job, blame, spread)
     asked = settings.train.shards if shards is None else shards
+    if spread is not None:
+        asked = cluster.shards
     make_shards = partial(_make_shards, job, features, model, blame)
     with blame.on("label"):
         label = label_of(job, blame)
     event_time = event_time_of(job, blame)
     examples = ExampleSpec(features, label, event_time)
     train = _train_plan(job, blame, timed=not isinstance(event_time, OffsetClock))
-    serve = serve_plan(job, blame)
-    return Plan(
+    serve = serve_plan(job, blame, None if spread is None else cluster.replicas)
+    plan = Plan(
         name=job.name,
         examples=examples,
         source=source or open_source(job, examples.columns, blame),
@@ -60,8 +72,12 @@ def resolve(
         serve=serve,
         store=store_plan(job, blame, store),
         admin=admin_plan(job, blame),
+        cluster=cluster,
         make_shards=make_shards,
     )
+    if spread is not None:
+        check_cluster(plan, blame)
+    return plan
 
 
 def _make_shards(

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 _LAST_PORT = 65_535
 
 
-def serve_plan(job: Job, blame: Blame) -> ServePlan:
-    """One server for each replica, on ports that follow each other. Raises JobFileError."""
+def serve_plan(job: Job, blame: Blame, replicas: int | None = None) -> ServePlan:
+    """One server for each replica, on ports that follow each other. Raises JobFileError.
+
+    replicas: instead of the job's.
+    """
     serve = job.settings.serve
+    if replicas is not None:
+        serve = serve.model_copy(update={"replicas": replicas})
     if serve.sync_interval == 0:
         blame.refuse(("serve", "sync_interval"), "found 0; set it above 0, 1s is usual")
     host, port = address(serve.listen)

@@ -123,6 +123,43 @@ class AdminSection(Section):
     tls: TlsSection | None = None
 
 
+class NeedsSection(Section):
+    """What the machine of one process must have free. custom: resources of that cluster's own, by name."""
+
+    num_cpus: Annotated[float, Field(ge=0, le=1_024)] = 1.0
+    memory: Size | None = None
+    custom: dict[Annotated[str, Field(min_length=1)], PositiveFloat] = Field(default_factory=dict)
+
+
+class RolesSection(Section):
+    """What processes need, by what they do. The coordinator has little to do."""
+
+    shard: NeedsSection = NeedsSection()
+    worker: NeedsSection = NeedsSection()
+    replica: NeedsSection = NeedsSection()
+    coordinator: NeedsSection = NeedsSection(num_cpus=0.1)
+
+
+class ClusterSection(Section):
+    """The job on a Ray cluster (trilith train --cluster). What is left out is as in one process.
+
+    shards: train.shards. standbys: of each shard, train.standbys. replicas: serve.replicas, and none
+    where nobody serves. staleness: how many batches may be on their way to the shards while the next
+    one is pulled, 0: none. *_apart: on machines of their own; preferred: where there are enough.
+    start_timeout: how long to wait for room, and for each process.
+    """
+
+    shards: Annotated[int | None, Field(ge=1, le=1_024)] = None
+    standbys: Annotated[int | None, Field(ge=0, le=3)] = None
+    workers: Annotated[int, Field(ge=1, le=1_024)] = 1
+    replicas: Annotated[int | None, Field(ge=0, le=64)] = None
+    staleness: Annotated[int, Field(ge=0, le=64)] = 1
+    resources: RolesSection = RolesSection()
+    standby_apart: Literal["required", "preferred"] = "preferred"
+    replicas_apart: Literal["required", "preferred"] = "preferred"
+    start_timeout: Duration = 60.0
+
+
 def _no_off(value: object) -> object:
     return None if value == "off" else value
 
@@ -144,3 +181,4 @@ class JobSettings(Section):
     admin: Annotated[
         AdminSection | None, BeforeValidator(_no_off), Field(description="null or off: none")
     ] = AdminSection()
+    cluster: ClusterSection = ClusterSection()
