@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ps.block import Cursor
-from ps.errors import PositionGapError, StaleGenerationError
+from ps.errors import PositionGapError, SpecError, StaleGenerationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ps.block import Block
     from ps.stream import Positions, Span
 
@@ -64,6 +66,19 @@ class Progress:
         known = [at for at in (self.ingest_us, ingest_us) if at is not None]
         self.ingest_us = min(known, default=None)
         self.pushes_applied += 1
+
+    def fence(self, owners: Mapping[str, int]) -> None:
+        """See Shard.fence."""
+        for partition, generation in owners.items():
+            self.owners[partition] = max(generation, self.owners.get(partition, generation))
+
+    def begin_epoch(self, epoch: int | None) -> Cursor | None:
+        """Number the epoch that is being cut; the cursor it follows, None where its number says so."""
+        before = self.cursor
+        if epoch is not None and epoch <= before.epoch:
+            raise SpecError(f"epoch {epoch} cannot be sealed after epoch {before.epoch}")
+        self.epoch = before.epoch + 1 if epoch is None else epoch
+        return self.follows or (before if self.epoch > before.epoch + 1 else None)
 
     def follow(self, block: Block) -> None:
         """Stand where the block's writer stood."""

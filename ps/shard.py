@@ -15,7 +15,8 @@ from ps.dense import DenseStore
 from ps.digest import digest_of
 from ps.errors import SealInProgressError, ShapeError, SpecError, UnknownTableError
 from ps.gradients import check_gradient
-from ps.messages import PushReceipt, ShardStats
+from ps.handle import Done
+from ps.messages import Pulled, PushReceipt, ShardStats
 from ps.progress import Progress
 from ps.shard_spec import ShardSpec
 from ps.standing import check_kinship, filters_of, head_of, is_next, take_over
@@ -102,6 +103,17 @@ class Shard:
         self.advance(push.span, push.generation, push.event_ts_us, push.ingest_us, fids)
         return PushReceipt(applied=True, rows_created=created, rows_refused=refused)
 
+    def begin_pull(self, fids: Mapping[str, U64], *, dense: bool) -> Done[Pulled]:
+        """pull(), and pull_dense() if asked for, carried out at once."""
+        return Done(Pulled(self.pull(fids), self.pull_dense() if dense else {}))
+
+    def begin_push(self, push: Push) -> Done[PushReceipt]:
+        """push(), carried out at once."""
+        return Done(self.push(push))
+
+    def close(self) -> None:
+        """Nothing: a shard in this process needs no connection (see ShardHandle)."""
+
     def learn_logistic(self, examples: LogisticExamples) -> F32 | None:
         """Predict and learn example by example, as one push; None where it was applied before.
 
@@ -175,18 +187,29 @@ class Shard:
             table.expire(now_s=now_s, budget_rows=budget_rows) for table in self._tables.values()
         )
 
-    def seal(self, sealed_us: int) -> Block:
-        """End the current epoch and return its block, which may be empty of rows."""
-        self.begin_seal(sealed_us)
+    def fence(self, owners: Mapping[str, int]) -> None:
+        """Refuse pushes of earlier generations from now on, by partition; nobody moves backwards.
+
+        Part of the state: whoever takes over from this shard's blocks refuses them too.
+        """
+        self._progress.fence(owners)
+
+    def seal(self, sealed_us: int, epoch: int | None = None) -> Block:
+        """End the current epoch and return its block, which may be empty of rows.
+
+        epoch, errors: as in begin_seal().
+        """
+        self.begin_seal(sealed_us, epoch)
         block = None
         while block is None:
             block = self.gather(_WHOLE_TABLE)
         return block
 
-    def begin_seal(self, sealed_us: int) -> None:
+    def begin_seal(self, sealed_us: int, epoch: int | None = None) -> None:
         """End the current epoch; gather() makes its block, while pushes go on into the next one.
 
-        Raises SealInProgressError where the epoch before is still being gathered.
+        epoch: its number, which may leave some out; None: the next. Raises SealInProgressError where
+        the epoch before is still being gathered, SpecError where the number is not above its own.
         """
         if self._sealing is not None:
             raise SealInProgressError(
@@ -194,10 +217,10 @@ class Shard:
                 "call gather() until it returns its block"
             )
         progress = self._progress
-        progress.epoch += 1
+        after = progress.begin_epoch(epoch)
         self._sealing = replace(
             head_of(self.spec, progress, self._tables, sealed_us, base=False),
-            after=progress.follows,
+            after=after,
             dense=self._dense.seal(),
             filters=filters_of(self._tables, AdmissionFilter.delta),
         )

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ps.block import DenseDelta
+from ps.block import Cursor, DenseDelta
+from ps.blocklog import BlockLog
 from ps.dense import DenseSpec
 from ps.errors import (
     BlockGapError,
@@ -344,3 +347,79 @@ def test_two_tables_of_one_name_are_refused() -> None:
         ShardSpec("m", (SPEC.tables[0], SPEC.tables[0]))
     with pytest.raises(SpecError):
         Shard(replace(SPEC, dense=(DenseSpec("w", (1,), Sgd(1.0)),) * 2))
+
+
+@given(seed=st.integers(0, 1 << 32), jumps=st.lists(st.integers(1, 5), min_size=1, max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_epochs_may_be_left_out_without_a_gap(seed: int, jumps: list[int]) -> None:
+    """Shards seal under common numbers; one that missed some says where its block goes on."""
+    jumping, plain, reader, log = make(), make(), make(), BlockLog()
+    epoch = 0
+    for step, jump in enumerate(jumps):
+        before, epoch = jumping.cursor, epoch + jump
+        for shard in (jumping, plain):
+            shard.push(make_push(seed, step, step + 1))
+        block, expected = jumping.seal(5, epoch), plain.seal(5)
+        assert (block.cursor, block.follows) == (Cursor(epoch, 0), before)
+        assert (block.after is None) == (jump == 1)
+        log.append(block)
+        assert_same_block(replace(block, epoch=expected.epoch), expected)
+    for block in log.read(0, 0):
+        assert reader.apply(block)
+    assert reader.digest() == jumping.digest() == plain.digest()
+
+
+def test_the_first_epoch_of_a_promoted_shard_may_jump() -> None:
+    shard = started()
+    at = shard.seal(0).cursor
+    shard.promote(3, epoch=4)
+    block = shard.seal(0, 9)
+    assert (block.cursor, block.follows) == (Cursor(9, 3), at)
+    assert shard.seal(0).follows == block.cursor
+
+
+def test_an_epoch_is_numbered_upwards_only() -> None:
+    shard = started()
+    shard.seal(0, 7)
+    before = shard.digest()
+    for wrong in (7, 6, 0):
+        with pytest.raises(SpecError, match="cannot be sealed after"):
+            shard.begin_seal(0, wrong)
+    assert not shard.is_sealing
+    assert (shard.cursor, shard.digest()) == (Cursor(7, 0), before)
+
+
+@given(
+    fences=st.lists(
+        st.dictionaries(st.sampled_from(["p", "q"]), st.integers(0, 5), max_size=2), max_size=6
+    ),
+    sent=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_fence_keeps_out_every_earlier_owner(fences: list[dict[str, int]], sent: int) -> None:
+    """Whatever the order of the fences; and so it does at whoever takes over."""
+    shard, heir = make(), make()
+    for owners in fences:
+        shard.fence(owners)
+    heir.apply(shard.seal(0))
+    for partition in ("p", "q"):
+        current = max((owners.get(partition, 0) for owners in fences), default=0)
+        for one in (shard, heir):
+            push = make_push(1, 0, 1, partition=partition, generation=sent)
+            if sent < current:
+                with pytest.raises(StaleGenerationError) as caught:
+                    one.push(push)
+                assert (caught.value.current, caught.value.sent) == (current, sent)
+            else:
+                assert one.push(push).applied
+    assert shard.digest() == heir.digest()
+
+
+def test_a_fence_moves_no_position() -> None:
+    shard = started()
+    before = (shard.digest(), shard.positions())
+    shard.fence({"p": 4, "q": 2})
+    assert (shard.digest(), shard.positions()) == before
+    with pytest.raises(StaleGenerationError):
+        shard.push(make_push(1, 20, 30, generation=3))
+    assert not shard.push(make_push(1, 20, 30, generation=4)).applied
