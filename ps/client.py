@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ps.buckets import dense_owner, even_shard_map
-from ps.errors import ShapeError, SpecError
+from ps.errors import PsError, ShapeError, SpecError
 from ps.gradients import check_gradient
 from ps.kernels.routing import BUCKETS, group_by_shard
-from ps.messages import Push, PushReceipt, RowGradients
+from ps.messages import Pulled, Push, PushReceipt, RowGradients
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ps.arrays import F32, I64, U16, U64
-    from ps.handle import ShardHandle
+    from ps.handle import Pending, ShardHandle
     from ps.stream import Positions, Span
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,47 @@ class _Route:
         return bool(self.starts[shard] < self.starts[shard + 1])
 
 
+@dataclass(frozen=True, slots=True)
+class _PullOfAll:
+    """A pull of every shard, under way: the rows of each go where they were asked for."""
+
+    routes: Mapping[str, _Route]
+    parts: Sequence[tuple[int, Pending[Pulled]]]
+
+    def result(self) -> Pulled:
+        rows: dict[str, F32] = {}
+        dense: dict[str, F32] = {}
+        collected = _collected([part for _, part in self.parts])
+        for (number, _), pulled in zip(self.parts, collected, strict=True):
+            for table, found in pulled.rows.items():
+                route = self.routes[table]
+                if table not in rows:
+                    rows[table] = np.empty((len(route.fids), found.shape[1]), dtype=np.float32)
+                rows[table][route.order[route.of(number)]] = found
+            dense |= pulled.dense
+        return Pulled({table: rows[table] for table in self.routes}, dense)
+
+
+@dataclass(frozen=True, slots=True)
+class _PushToAll:
+    """A push to every shard, under way."""
+
+    parts: Sequence[Pending[PushReceipt]]
+
+    def result(self) -> PushReceipt:
+        receipts = _collected(self.parts)
+        return PushReceipt(
+            applied=any(receipt.applied for receipt in receipts),
+            rows_created=sum(receipt.rows_created for receipt in receipts),
+            rows_refused=sum(receipt.rows_refused for receipt in receipts),
+        )
+
+
 class RoutingClient:
-    """Pulls from and pushes to every shard as if they were one. Not safe for concurrent use.
+    """Pulls from and pushes to every shard as if they were one.
+
+    All shards are asked before any is waited for. Not safe for concurrent use, but what one thread
+    has begun another may collect.
 
     shards: handles by shard number. shard_map: uint16[1024], the owner of every bucket; None: even
     ranges. Raises SpecError where the map names a shard there is no handle for.
@@ -71,8 +112,17 @@ class RoutingClient:
         """
         if len(self._shards) == 1:
             return self._shards[0].pull(fids)
+        return dict(self.begin_pull(fids, dense=False).result().rows)
+
+    def begin_pull(self, fids: Mapping[str, U64], *, dense: bool) -> Pending[Pulled]:
+        """pull(), and pull_dense() if asked for: one call to every shard that has any of it.
+
+        It may or may not see what pushes leave that were begun before and not collected yet.
+        """
+        if len(self._shards) == 1:
+            return self._shards[0].begin_pull(fids, dense=dense)
         routes = {table: self._route(wanted) for table, wanted in fids.items()}
-        pulled: dict[str, F32] = {}
+        parts = []
         for number, shard in enumerate(self._shards):
             part = {
                 table: route.fids[route.of(number)]
@@ -80,18 +130,15 @@ class RoutingClient:
                 # No fids at all: the first shard is asked, to learn the table's width.
                 if route.has(number) or (number == 0 and len(route.fids) == 0)
             }
-            if not part:
-                continue
-            for table, rows in shard.pull(part).items():
-                route = routes[table]
-                if table not in pulled:
-                    pulled[table] = np.empty((len(route.fids), rows.shape[1]), dtype=np.float32)
-                pulled[table][route.order[route.of(number)]] = rows
-        return {table: pulled[table] for table in fids}
+            if part or dense:
+                parts.append((number, shard.begin_pull(part, dense=dense)))
+        return _PullOfAll(routes, parts)
 
     def pull_dense(self) -> dict[str, F32]:
         """Every dense variable by name, owned by the caller."""
-        return {name: value for shard in self._shards for name, value in shard.pull_dense().items()}
+        if len(self._shards) == 1:
+            return self._shards[0].pull_dense()
+        return dict(self.begin_pull({}, dense=True).result().dense)
 
     def push(
         self,
@@ -110,8 +157,32 @@ class RoutingClient:
         it: shards that had applied it ignore it. applied is True where any shard applied it. Raises
         ShapeError, NonFiniteGradientError, and what the shards raise.
         """
+        return self.begin_push(
+            span,
+            event_ts_us=event_ts_us,
+            rows=rows,
+            dense=dense,
+            ingest_us=ingest_us,
+            generation=generation,
+        ).result()
+
+    def begin_push(
+        self,
+        span: Span,
+        *,
+        event_ts_us: int,
+        rows: Mapping[str, RowGradients],
+        dense: Mapping[str, F32],
+        ingest_us: int | None = None,
+        generation: int = 0,
+    ) -> Pending[PushReceipt]:
+        """push(), of arrays that stay as they are until it is done.
+
+        Each shard applies pushes in the order begun. Where one is refused, those begun after it,
+        before its result was collected, may raise the same: a caller who sends on drops them all.
+        """
         if len(self._shards) == 1:
-            return self._shards[0].push(
+            return self._shards[0].begin_push(
                 Push(span, event_ts_us, ingest_us, generation, rows=rows, dense=dense)
             )
         for table, gradients in rows.items():
@@ -119,26 +190,32 @@ class RoutingClient:
         for name, grad in dense.items():
             check_gradient(f"dense variable {name!r}", grad)
         rows_by_shard = self._split_rows(rows)
-        receipts = [
-            shard.push(
-                Push(
-                    span,
-                    event_ts_us,
-                    ingest_us,
-                    generation,
-                    rows=rows_by_shard[number],
-                    dense={
-                        name: grad for name, grad in dense.items() if self._owner(name) == number
-                    },
+        dense_by_shard: list[dict[str, F32]] = [{} for _ in self._shards]
+        for name, grad in dense.items():
+            dense_by_shard[self._owner(name)][name] = grad
+        return _PushToAll(
+            [
+                shard.begin_push(
+                    Push(span, event_ts_us, ingest_us, generation, rows=own_rows, dense=own_dense)
                 )
-            )
-            for number, shard in enumerate(self._shards)
-        ]
-        return PushReceipt(
-            applied=any(receipt.applied for receipt in receipts),
-            rows_created=sum(receipt.rows_created for receipt in receipts),
-            rows_refused=sum(receipt.rows_refused for receipt in receipts),
+                for shard, own_rows, own_dense in zip(
+                    self._shards, rows_by_shard, dense_by_shard, strict=True
+                )
+            ]
         )
+
+    def fence(self, owners: Mapping[str, int]) -> None:
+        """Have every shard refuse pushes of each partition by those who owned it before a generation.
+
+        Raises what the shards raise; it may be repeated.
+        """
+        for shard in self._shards:
+            shard.fence(owners)
+
+    def close(self) -> None:
+        """End the connections to the shards; calls under way fail."""
+        for shard in self._shards:
+            shard.close()
 
     def positions(self) -> Positions:
         """Per partition, where its worker resumes: the oldest position of any shard."""
@@ -183,6 +260,20 @@ class RoutingClient:
                     at = route.of(number)
                     part[table] = RowGradients(route.fids[at], grads[at], counts[at])
         return split
+
+
+def _collected(parts: Sequence[Pending[T]]) -> list[T]:
+    """All results, in order; where any call failed, the first error, once none is under way."""
+    results = []
+    first: PsError | None = None
+    for part in parts:
+        try:
+            results.append(part.result())
+        except PsError as error:
+            first = first or error
+    if first is not None:
+        raise first
+    return results
 
 
 def _check_rows(table: str, gradients: RowGradients) -> None:

@@ -14,6 +14,7 @@ from ps.errors import ShapeError, SpecError
 from ps.gradients import check_gradient
 from ps.initializers import Initializer
 from ps.kernels.dense import apply_variable, init_variable
+from ps.table.arrays import for_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,7 +129,7 @@ class DenseStore:
         for name, grad in grads.items():
             variable = self._variables[name]
             spec = variable.spec
-            flat = np.ascontiguousarray(grad).reshape(-1)
+            flat = for_kernel(np.ascontiguousarray(grad)).reshape(-1)
             apply_variable(
                 np.int64(spec.optimizer.kind),
                 variable.words,

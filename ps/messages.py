@@ -44,6 +44,17 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulled:
+    """Rows by table, float32[n, width] in the order asked, and dense variables by name if asked for.
+
+    The arrays belong to whoever pulled.
+    """
+
+    rows: Mapping[str, F32]
+    dense: Mapping[str, F32] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LogisticExamples:
     """Examples that logistic regression learns from one after another, in one table.
 

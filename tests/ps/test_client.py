@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ps.buckets import bucket_of, bucket_of_name, dense_owner, even_shard_map
 from ps.client import RoutingClient
 from ps.errors import NonFiniteGradientError, ShapeError, SpecError, UnknownTableError
-from ps.messages import Push, PushReceipt, RowGradients, ShardStats
+from ps.handle import Done
+from ps.messages import Pulled, Push, PushReceipt, RowGradients
 from ps.stream import Positions, Span
 from tests.ps.test_initializers import python_mix64
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ps.arrays import F32, U16, U64
-    from ps.block import Block
 
 WIDTHS = {"items": 3, "users": 1}
 DENSE = ("bias", "mlp.0", "mlp.1", "scale")
@@ -36,6 +36,8 @@ class DictShard:
         self.reached: Positions = {}
         self.pushes: list[Push] = []
         self.fails = False
+        self.owners: dict[str, int] = {}
+        self.closed = False
 
     def pull(self, fids: Mapping[str, U64]) -> dict[str, F32]:
         for table in fids:
@@ -73,14 +75,17 @@ class DictShard:
     def positions(self) -> Positions:
         return dict(self.reached)
 
-    def seal(self, sealed_us: int) -> Block:
-        raise NotImplementedError
+    def begin_pull(self, fids: Mapping[str, U64], *, dense: bool) -> Done[Pulled]:
+        return Done(Pulled(self.pull(fids), self.pull_dense() if dense else {}))
 
-    def export(self, sealed_us: int) -> Block:
-        raise NotImplementedError
+    def begin_push(self, push: Push) -> Done[PushReceipt]:
+        return Done(self.push(push))
 
-    def stats(self) -> ShardStats:
-        raise NotImplementedError
+    def fence(self, owners: Mapping[str, int]) -> None:
+        self.owners |= owners
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def make_shards(shards: int, shard_map: U16 | None = None) -> list[DictShard]:
