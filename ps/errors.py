@@ -247,3 +247,27 @@ class StaleTermError(PsError):
             f"a command of term {sent}, the coordinator's is {current} by now; whoever sent it has "
             "been replaced and must stop"
         )
+
+
+class CorruptMessageError(PsError):
+    """Bytes between processes that are not a whole, unaltered message of this version."""
+
+
+class TokenRefusedError(PsError):
+    """A process does not accept the token of whoever called it."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"{where} refuses the token; only processes of one job may call each other, so this one "
+            "was started for another, or the address is another job's by now"
+        )
+
+
+class ShardFaultError(PsError):
+    """A shard's process failed at what it was asked, by a fault of its own."""
+
+    def __init__(self, asked: str, fault: str) -> None:
+        self.asked = asked
+        self.fault = fault
+        super().__init__(f"{asked} failed within the shard's process ({fault}); see its log")

@@ -68,11 +68,18 @@ def shortened(message: str) -> str:
 
 def metadata_of(error: PsError) -> tuple[tuple[str, str | bytes], ...]:
     """What the client needs to raise the same error; facts that do not fit are left out."""
-    kind = next(kind for kind in type(error).__mro__ if KINDS.get(kind.__name__) is kind)
-    facts = json.dumps({"message": str(error), "facts": vars(error)}, default=str).encode()
+    kind, facts = facts_of(error)
     if len(facts) > _LONGEST_FACTS:
-        return ((KIND_KEY, kind.__name__),)
-    return ((KIND_KEY, kind.__name__), (FACTS_KEY, facts))
+        return ((KIND_KEY, kind),)
+    return ((KIND_KEY, kind), (FACTS_KEY, facts))
+
+
+def facts_of(error: PsError) -> tuple[str, bytes]:
+    """The name of an error's class, and its message and attributes as a JSON object."""
+    kind = next(kind for kind in type(error).__mro__ if KINDS.get(kind.__name__) is kind)
+    return kind.__name__, json.dumps(
+        {"message": str(error), "facts": vars(error)}, default=str
+    ).encode()
 
 
 def error_of(kind: str, message: str, facts: bytes | None) -> PsError:
