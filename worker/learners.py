@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from model.batch import Inputs
 from model.flatten import flatten
 from model.lookup import LookupBuilder
-from model.loss import sigmoid
 from model.models.linear import LINEAR
 from ps.errors import NonFiniteGradientError
-from ps.messages import LogisticExamples, Push, RowGradients
+from ps.messages import LogisticExamples, Push
 from worker.errors import WorkerError
+from worker.step import Learned, empty_step, labels_of, not_finite, span_of, step_of
 
 if TYPE_CHECKING:
     from model.batch import Batch
     from model.features import FeatureLayout
     from model.model import Model
-    from ps.arrays import F32
     from ps.client import RoutingClient
     from ps.shard import Shard
-    from ps.stream import Span
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What became of a batch.
-
-    probabilities: float32[size], from before learning; None where nothing was learned: the batch
-    had been applied before, or was dropped whole for the reason given.
-    """
-
-    probabilities: F32 | None
-    dropped: str | None = None
+    from worker.step import Step
 
 
 class Learner(Protocol):
@@ -61,46 +44,25 @@ class BatchLearner:
     def learn(self, batch: Batch, generation: int) -> Learned:
         """See Learner."""
         if batch.size == 0:
-            self._skip(batch, generation)
-            return Learned(np.empty(0, dtype=np.float32))
+            return self._send(empty_step(batch), generation)
         lookups = self._lookups.build(batch)
         rows = self._client.pull({table: lookup.fids for table, lookup in lookups.items()})
-        logits = self._model.forward(Inputs(batch, lookups, rows, self._client.pull_dense()))
-        if not np.isfinite(logits).all():
-            return self._drop(batch, generation, "the model's output is not finite")
-        probabilities = sigmoid(logits)
-        gradients = self._model.backward(probabilities - _labels(batch))
+        step = step_of(self._model, batch, lookups, rows, self._client.pull_dense())
         try:
-            receipt = self._client.push(
-                _span(batch),
-                event_ts_us=int(batch.event_ts_us.max()),
-                ingest_us=batch.ingest_us,
-                generation=generation,
-                rows={
-                    table: RowGradients(lookup.fids, gradients.rows[table], lookup.counts)
-                    for table, lookup in lookups.items()
-                },
-                dense=gradients.dense,
-            )
+            return self._send(step, generation)
         except NonFiniteGradientError as error:
-            return self._drop(batch, generation, f"gradient for {error.where} is not finite")
-        return Learned(probabilities if receipt.applied else None)
+            return self._send(step.without_gradients(not_finite(error)), generation)
 
-    def _drop(self, batch: Batch, generation: int, reason: str) -> Learned:
-        """Learn nothing from the batch; one that had been applied before is no loss."""
-        return Learned(None, reason if self._skip(batch, generation) else None)
-
-    def _skip(self, batch: Batch, generation: int) -> bool:
-        """Move every shard's position past the batch; whether it was not there yet."""
+    def _send(self, step: Step, generation: int) -> Learned:
         receipt = self._client.push(
-            _span(batch),
-            event_ts_us=int(batch.event_ts_us.max(initial=0)),
-            ingest_us=batch.ingest_us,
+            step.span,
+            event_ts_us=step.event_ts_us,
+            ingest_us=step.ingest_us,
             generation=generation,
-            rows={},
-            dense={},
+            rows=step.rows,
+            dense=step.dense,
         )
-        return receipt.applied
+        return step.settled(receipt)
 
 
 class ExampleLearner:
@@ -125,7 +87,7 @@ class ExampleLearner:
         """See Learner."""
         fids, offsets, values = flatten(batch, self._fields)
         examples = LogisticExamples(
-            span=_span(batch),
+            span=span_of(batch),
             event_ts_us=int(batch.event_ts_us.max(initial=0)),
             ingest_us=batch.ingest_us,
             generation=generation,
@@ -135,7 +97,7 @@ class ExampleLearner:
             offsets=offsets,
             values=values,
             inputs=batch.dense,
-            labels=_labels(batch),
+            labels=labels_of(batch),
             distinct=self._distinct,
         )
         try:
@@ -146,15 +108,3 @@ class ExampleLearner:
             )
             reason = f"{error.where} are not finite or too large"
             return Learned(None, reason if receipt.applied else None)
-
-
-def _span(batch: Batch) -> Span:
-    if batch.span is None:
-        raise WorkerError("a batch to learn from needs its span; assemble it from a stream")
-    return batch.span
-
-
-def _labels(batch: Batch) -> F32:
-    if batch.labels is None:
-        raise WorkerError("a batch to learn from needs labels; assemble it from a stream")
-    return batch.labels

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from ps.clock import Clock
     from ps.shard import Shard, ShardSpec
     from ps.store.commit import Skips
-    from worker.learners import Learned, Learner
+    from worker.learners import Learner
+    from worker.ledger import BatchObserver
     from worker.preparation import Prepared
     from worker.state import WorkerState
-    from worker.trainer import BatchObserver
+    from worker.step import Learned
 
 _US = 1_000_000
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from cluster.progress import RunProgress
     from ps.clock import Clock
     from ps.store.commit import Commit
+    from worker.ledger import BatchObserver
     from worker.metrics.progressive import ProgressiveMetrics
-    from worker.trainer import BatchObserver
 
 _PROGRESS_INTERVAL_S = 0.5
 

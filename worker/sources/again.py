@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from worker.events import EventChunk, Source
 
 
+def name_in_pass(partition: str, number: int) -> str:
+    """What partition p is called in pass `number`: p in the first, which is 0, then "p#number"."""
+    return f"{partition}#{number}" if number else partition
+
+
 def skips_in_pass(skips: Skips, number: int) -> Skips:
     """What to leave out in pass `number`: what is ruled out of p is so in every pass over p.
 
@@ -21,7 +26,7 @@ def skips_in_pass(skips: Skips, number: int) -> Skips:
     """
     if number == 0:
         return skips
-    renamed = {f"{partition}#{number}": ranges for partition, ranges in skips.items()}
+    renamed = {name_in_pass(partition, number): ranges for partition, ranges in skips.items()}
     return merged(skips, renamed)
 
 
