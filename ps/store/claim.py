@@ -147,6 +147,16 @@ def claim_in_force(location: Location, now_us: int) -> ClaimRecord | None:
     return record if record is not None and record.is_in_force(now_us) else None
 
 
+def is_of_the_same_job(location: Location, holder: Holder) -> bool:
+    """Whether the newest claim is of a process that is called what this one is.
+
+    Such a process may be on a node that is gone, where nobody can see that it is. Whoever knows that
+    it has taken that process's place need not wait for its lease. Raises StoreUnavailableError.
+    """
+    _, record = _newest(location)
+    return record is not None and record.holder.who == holder.who
+
+
 class Claim:
     """The right to write to a store, until someone else takes it. One thread's own.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ps.errors import StoreUnavailableError
-from ps.store.claim import Claim, take_claim
+from ps.store.claim import Claim, is_of_the_same_job, take_claim
 
 if TYPE_CHECKING:
     from ps.clock import Clock
@@ -24,12 +24,29 @@ class Tenure(Claim):
     Safe to use from several threads: who checks sees either the claim before or the one after.
     """
 
-    def __init__(self, location: Location, holder: Holder, clock: Clock, above: int = 0) -> None:
-        """Take the first. Raises StoreInUseError, StoreUnavailableError, ForeignFileError."""
+    def __init__(
+        self,
+        location: Location,
+        holder: Holder,
+        clock: Clock,
+        above: int = 0,
+        *,
+        successor: bool = False,
+    ) -> None:
+        """Take the first. successor: of a process of the same job, which need not have ended.
+
+        Raises StoreInUseError, StoreUnavailableError, ForeignFileError.
+        """
         self._of = (location, holder, clock)
         self._admin = holder.admin
         self._lock_of_claims = threading.Lock()
-        self._claims = [take_claim(location, holder, clock=clock, lease_s=LEASE_S, above=above)]
+        takeover = successor and is_of_the_same_job(location, holder)
+        self._claims = [
+            take_claim(
+                location, holder, clock=clock, lease_s=LEASE_S, above=above, takeover=takeover
+            )
+        ]
+        self._first_generation = self._claims[0].generation
 
     @property
     def generation(self) -> int:
@@ -39,7 +56,7 @@ class Tenure(Claim):
     @property
     def first_generation(self) -> int:
         """The oldest claim's: what this process wrote bears none below."""
-        return self._claims[0].generation
+        return self._first_generation
 
     def advance(self) -> int:
         """Take the next claim; what is written from now on bears its generation.
@@ -51,8 +68,11 @@ class Tenure(Claim):
             self._claims[-1].check()
             # Whoever looks for the job by its store looks at the newest claim.
             holder = replace(holder, admin=self._admin)
-            self._claims.append(take_claim(location, holder, clock=clock, lease_s=LEASE_S))
-        return self.generation
+            following = take_claim(location, holder, clock=clock, lease_s=LEASE_S)
+            # The first has the lock of a local store. Those between say nothing that the newest does
+            # not, and there may be thousands in the end.
+            self._claims = [self._claims[0], following]
+            return following.generation
 
     def check(self) -> None:
         """See Claim."""
