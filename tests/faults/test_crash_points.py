@@ -67,7 +67,7 @@ def test_a_crash_in_an_operation_leaves_it_done_or_not_done(
     tmp_path: Path, operation: str, mark: Mark, record_property: Callable[[str, object], None]
 ) -> None:
     store = tmp_path / "store"
-    stream = write_stream(tmp_path, seed=4, records=24_000, partitions=2)
+    stream = write_stream(tmp_path, seed=4, records=6_000, partitions=2)
     job = write_job(tmp_path, stream, model="counting", shards=2, store=store)
     # The snapshots on the way are what "snapshot" goes through; the others come to it once.
     assert train_and_crash(job, mark, 1, operation), "the run did not come to this step"
@@ -82,7 +82,7 @@ def test_a_crash_in_an_operation_leaves_it_done_or_not_done(
 @pytest.mark.parametrize("operation", ["rollback", "reshard", "snapshot"])
 def test_an_operation_that_nobody_cuts_short_is_done(tmp_path: Path, operation: str) -> None:
     store = tmp_path / "store"
-    stream = write_stream(tmp_path, seed=5, records=24_000, partitions=2)
+    stream = write_stream(tmp_path, seed=5, records=6_000, partitions=2)
     job = write_job(tmp_path, stream, model="counting", shards=2, store=store)
     outcome = train_whole(job, operation)
     catalog = Catalog(open_location(str(store)))

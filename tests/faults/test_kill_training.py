@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 ALL = "TRILITH_FAULTS" in os.environ
 RUNS = range(3 if ALL else 1)
 KILLS = 20 if ALL else 5
-RECORDS = 24_000
+RECORDS = 24_000 if ALL else 8_000
+LONGEST_LIFE_S = 1.0 if ALL else 0.4
 
 
 @pytest.mark.timeout(900)
@@ -39,7 +40,7 @@ def test_a_killed_run_ends_as_one_that_nobody_touched(
     stream = write_stream(tmp_path, seed, RECORDS, partitions=2)
     whole = train_whole(write_job(tmp_path, stream, model=model, shards=shards, store=None))
     job = write_job(tmp_path, stream, model=model, shards=shards, store=tmp_path / "store")
-    ended = train_and_kill(job, rng, longest_life_s=1.0, most_kills=KILLS)
+    ended = train_and_kill(job, rng, longest_life_s=LONGEST_LIFE_S, most_kills=KILLS)
     print(f"{model}, {shards} shard(s): {ended.kills} kills")
     record_property("kills", ended.kills)
     if model == "counting":

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ps.store.commit import Skips
 
 POINTS_BEFORE_OPERATING = 3
+# A batch waits so often, a millisecond each, for the next request of an operator who is not done:
+# streams are small.
+LONGEST_WAIT = 50
 # Positions of the first partition, from where a rollback goes back to, that it leaves out.
 SKIPPED = 160
 PARTITION = "part-0.jsonl"
@@ -39,12 +42,17 @@ def train(
     if crash_at is not None:
         die_before(*crash_at)
     plan = resolve(load_job(Path(job_file)))
-    learning = threading.Event()
-    with LocalRun(
-        plan, clock=SystemClock(), serve=False, on_batch=lambda *_: learning.set()
-    ) as run:
-        if operation is not None:
-            operator = threading.Thread(target=_operate, args=(run, operation, learning))
+    learning, operated = threading.Event(), threading.Event()
+
+    def on_batch(*_: object) -> None:
+        learning.set()
+        _wait_for_request(run, operated)
+
+    with LocalRun(plan, clock=SystemClock(), serve=False, on_batch=on_batch) as run:
+        if operation is None:
+            operated.set()
+        else:
+            operator = threading.Thread(target=_operate, args=(run, operation, learning, operated))
             operator.daemon = True
             operator.start()
         run.run()
@@ -83,9 +91,25 @@ def prepare(plan: Plan) -> None:
     warm_up(plan)
 
 
-def _operate(run: LocalRun, operation: str, learning: threading.Event) -> None:
+def _wait_for_request(run: LocalRun, operated: threading.Event) -> None:
+    """Let the operator, unless he is done, ask for something that this thread then carries out."""
+    for _ in range(LONGEST_WAIT):
+        if run._control._waiting or operated.wait(0.001):
+            return
+
+
+def _operate(
+    run: LocalRun, operation: str, learning: threading.Event, operated: threading.Event
+) -> None:
     """Have an operator do something in the middle of the run, from a thread of his own."""
     learning.wait()
+    try:
+        _do(run, operation)
+    finally:
+        operated.set()
+
+
+def _do(run: LocalRun, operation: str) -> None:
     points: list[RestorePoint] = []
     while len(points) < POINTS_BEFORE_OPERATING:
         points.append(run.target.create_snapshot(f"on-the-way-{len(points)}"))
