@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ps.errors import BlockGapError, ForeignBlockError
+from ps.errors import BlockGapError, ForeignBlockError, PsError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -146,8 +146,8 @@ class Follower:
             for shard in tuple(behind):
                 try:
                     step = self._advance(shard)
-                except Exception as error:
-                    logger.exception("shard %d: the replica cannot follow, for now", shard)
+                except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
+                    self._log(shard, error)
                     errors.append(error)
                     step = 0
                 applied += step
@@ -156,6 +156,14 @@ class Follower:
         if errors:
             raise errors[0]
         return applied
+
+    def _log(self, shard: int, error: Exception) -> None:
+        """Say what is wrong, once while it stays wrong; where it is a surprise, from where it came."""
+        text = f"shard {shard}: the replica cannot follow, for now"
+        if not isinstance(error, PsError):
+            logger.error(text, exc_info=error)
+        elif self._failures_in_a_row == 0:
+            logger.warning("%s: %s", text, error)
 
     def _advance(self, shard: int) -> int:
         """Apply one read's worth of a shard's blocks, or a base where there is no way on."""

@@ -15,7 +15,7 @@ from serving.staleness import StalenessSummary, StalenessWindow
 from serving.version import ModelVersion, ShardVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -63,6 +63,14 @@ class _Shard:
     part: Part
     dense: Mapping[str, F32]
     version: ShardVersion
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A whole set of shards that is not served yet. stores: how theirs are made."""
+
+    shards: tuple[_Shard, ...]
+    stores: Mapping[str, StoreFactory]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,30 +202,53 @@ class Replica:
             callback()
         return True
 
-    def reshard(self, bases: Sequence[Block], owner: Owner | None = None) -> None:
+    def reshard(
+        self,
+        bases: Iterable[Block],
+        owner: Owner | None = None,
+        *,
+        tables: Mapping[str, StoreFactory] | None = None,
+    ) -> None:
         """Go on with another set of shards, whose base blocks these are, by number.
 
         They are laid out beside what is served and take its place in one step. Raises
         ForeignBlockError, ShapeError; then what was served is served on.
         """
-        _check_owner(len(bases), owner)
+        self.switch(self.lay_out(bases, tables=tables), owner)
+
+    def lay_out(
+        self, bases: Iterable[Block], *, tables: Mapping[str, StoreFactory] | None = None
+    ) -> LaidOut:
+        """Another set of shards, beside what is served; switch() takes it.
+
+        bases: one for each, by number, taken one at a time. tables: how their stores are made where
+        that differs. Blocks may be applied meanwhile. Raises ForeignBlockError, ShapeError.
+        """
+        stores = self._tables if tables is None else dict(tables)
+        shards = []
+        for number, base in enumerate(bases):
+            if (base.model, base.shard, base.base) != (self.model, number, True):
+                raise ForeignBlockError(
+                    f"shard {base.shard}, epoch {base.epoch} of model {base.model!r} is not the "
+                    f"base of shard {number} of {self.model!r}"
+                )
+            part = Part(stores)
+            part.check(base)
+            for table, delta in base.tables.items():
+                part.write(table, delta)
+            part.advance(base.event_ts_us)
+            dense = {name: delta.weights for name, delta in base.dense.items()}
+            shards.append(_Shard(part, dense, _version(base)))
+            del base  # before the next is read: they may be large
+        return LaidOut(tuple(shards), stores)
+
+    def switch(self, laid_out: LaidOut, owner: Owner | None = None) -> None:
+        """Serve what was laid out, from one moment to the next."""
+        _check_owner(len(laid_out.shards), owner)
         with self._applying:
-            shards = []
-            for number, base in enumerate(bases):
-                if (base.model, base.shard, base.base) != (self.model, number, True):
-                    raise ForeignBlockError(
-                        f"shard {base.shard}, epoch {base.epoch} of model {base.model!r} is not the "
-                        f"base of shard {number} of {self.model!r}"
-                    )
-                part = Part(self._tables)
-                part.check(base)
-                for table, delta in base.tables.items():
-                    part.write(table, delta)
-                part.advance(base.event_ts_us)
-                dense = {name: delta.weights for name, delta in base.dense.items()}
-                shards.append(_Shard(part, dense, _version(base)))
-            became_ready = self._show(tuple(shards), owner)
-            self._bases += len(shards)
+            self._tables = dict(laid_out.stores)
+            became_ready = self._show(laid_out.shards, owner)
+            self._bases += len(laid_out.shards)
         for callback in became_ready:
             callback()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -33,6 +34,25 @@ logger = logging.getLogger(__name__)
 SERVICE = pb.DESCRIPTOR.services_by_name["Predict"].full_name
 
 
+def start_near(predictor: Predictor, clock: Clock, config: ServingConfig) -> PredictServer:
+    """A started server on the port of its settings, or on any where another process has that one.
+
+    Raises ServerStartError.
+    """
+    server = PredictServer(predictor, clock, config)
+    try:
+        server.start()
+    except ServerStartError as error:
+        server.stop(0)
+        if not config.port and not config.metrics_port:
+            raise
+        logger.warning("%s; taking any free port instead", error)
+        metrics_port = None if config.metrics_port is None else 0
+        server = PredictServer(predictor, clock, replace(config, port=0, metrics_port=metrics_port))
+        server.start()
+    return server
+
+
 class PredictServer:
     """A Predict server in this process; healthy once its replica is ready.
 
@@ -55,6 +75,9 @@ class PredictServer:
                 ("grpc.max_receive_message_length", self.config.max_message_bytes),
                 # Else a second server on the same port would share its calls, unnoticed.
                 ("grpc.so_reuseport", 0),
+                # Clients ask every few seconds whether this machine is still there.
+                ("grpc.http2.min_ping_interval_without_data_ms", 500),
+                ("grpc.http2.max_ping_strikes", 0),
             ],
             maximum_concurrent_rpcs=self.config.max_concurrent_requests,
         )
@@ -107,6 +130,11 @@ class PredictServer:
             self._exporter = self._export_metrics(self.config.metrics_port)
         self._server.start()
         self._predictor.replica.when_ready(self._open)
+
+    def withdraw(self) -> None:
+        """Say NOT_SERVING from now on, and go on answering: clients turn to other servers meanwhile."""
+        self._stopping = True
+        self._health.announce(serving=False)
 
     def stop(self, grace_s: float | None = None) -> bool:
         """Refuse new calls, finish those under way; whether all were within grace_s.

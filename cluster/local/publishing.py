@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.local.feed import PausableFeed
-from cluster.local.serving import ServingReplica, owner_of
+from cluster.local.serving import ServingReplica
 from cluster.local.standby import Standbys
 from ps.blocklog import BlockLog
 from ps.errors import BlockError
+from serving.from_specs import owner_of, stores_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,8 +120,9 @@ class Publishing:
             return
         shards = len(self._learning.shards)
         bases = [self._base(number) for number in range(shards)]
+        stores = stores_of(self._learning.specs)
         for serving in self.serving:
-            serving.replica.reshard(bases, owner_of(shards))
+            serving.replica.reshard(bases, owner_of(shards), tables=stores)
 
     def close(self) -> None:
         """Stop servers, replicas and standbys, within their grace; may be called again."""

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from cluster.progress import RunProgress
-from ps.admin.target import JobStatus, ReplicaStatus, ShardStatus
+from ps.admin.target import JobStatus, ShardStatus
+from serving.reporting import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from cluster.local.durability import Durability
     from cluster.local.learning import Learning
     from cluster.local.publishing import Publishing
-    from cluster.local.serving import ServingReplica
     from cluster.plan import Plan
     from ps.admin.target import Pausable, StoreStatus
     from ps.clock import Clock
@@ -110,7 +110,10 @@ class StatusBoard:
             quarantined=progress.quarantined,
             skips=glance.skips,
             shards=shards,
-            replicas=[_replica_status(serving) for serving in publishing.serving],
+            replicas=[
+                status_of(serving.address, serving.replica, serving.follower)
+                for serving in publishing.serving
+            ],
             store=store,
         )
 
@@ -179,21 +182,6 @@ def _shard_status(shard: Shard, standby_epoch: int | None) -> ShardStatus:
         pushes_applied=stats.pushes_applied,
         pushes_repeated=stats.pushes_repeated,
         standby_epoch=standby_epoch,
-    )
-
-
-def _replica_status(serving: ServingReplica) -> ReplicaStatus:
-    status, follower = serving.replica.status(), serving.follower.status()
-    return ReplicaStatus(
-        address=serving.address,
-        ready=status.ready,
-        epochs=[shard.epoch for shard in status.version.shards],
-        generations=[shard.generation for shard in status.version.shards],
-        rows=status.rows,
-        staleness_p50_s=status.staleness.p50_s,
-        staleness_p99_s=status.staleness.p99_s,
-        last_error=follower.last_error if follower.failures_in_a_row else None,
-        age_s=status.staleness_s,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ps.block import Cursor
-from ps.errors import BlockError, ShardUnavailableError, SpecError
+from ps.errors import BlockError, NotLeadingError, ShardUnavailableError, SpecError
 from ps.net.feed_source import FallbackSource, SourceCounts
 from ps.net.feed_watch import WAIT_S, Watch
 from ps.store.merge import merge_blocks
@@ -193,7 +193,7 @@ class LeaderFeed:
         try:
             while blocks := leader.read(merged[-1].cursor if merged else after, 0.0):
                 merged = [merge_blocks([*merged, *blocks])]
-        except ShardUnavailableError:
+        except (ShardUnavailableError, NotLeadingError):
             return []  # it stays missed, and the follower looks again
         with self._changing:
             if self._paused or self._closed:

@@ -19,12 +19,13 @@ class BlockSource(Protocol):
     def read(self, after: Cursor, wait_s: float) -> list[Block]:
         """Blocks after a cursor, in order; waits for the first so long. None where none came.
 
-        Raises BlockGapError, ForeignBlockError: start again from base(); ShardUnavailableError.
+        Raises BlockGapError, ForeignBlockError: start again from base(); ShardUnavailableError,
+        NotLeadingError.
         """
         ...
 
     def base(self) -> Block:
-        """The whole shard at its newest epoch. Raises ShardUnavailableError."""
+        """The whole shard at its newest epoch. Raises ShardUnavailableError, NotLeadingError."""
         ...
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class FallbackSource:
         if self.leader is not None:
             try:
                 blocks = self.leader.read(after, wait_s)
-            except (BlockGapError, ForeignBlockError, ShardUnavailableError) as failure:
+            except PsError as failure:
                 error = failure
             else:
                 self.counts.blocks_from_leader += len(blocks)
