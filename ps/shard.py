@@ -271,6 +271,10 @@ class Shard:
             filters=filters_of(self._tables, AdmissionFilter.export),
         )
 
+    def standing(self) -> Block:
+        """What a block of this moment would say besides what it holds: its head alone."""
+        return head_of(self.spec, self._progress, self._tables, sealed_us=0, base=False)
+
     def reserve(self, rows: Mapping[str, int]) -> None:
         """Make room in the index for so many rows by table, before they are loaded."""
         for name, n in rows.items():

@@ -23,8 +23,7 @@ class HostStatus:
     """One process of a shard at a glance.
 
     process: drawn anew whenever the process starts. address: of its data service. shard, shards: what
-    it holds, of how many; None while empty. saved: up to where its blocks are in the store as far as
-    it knows. status: as an operator sees it. fingerprint: of its code.
+    it holds, of how many; None while empty. status: as an operator sees it. fingerprint: of its code.
     """
 
     process: str
