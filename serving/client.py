@@ -1,33 +1,26 @@
-"""The client: one or more Predict servers behind two calls."""
+"""The client: any number of Predict servers behind two calls."""
 
 from __future__ import annotations
 
-import json
+import queue
 import random
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from ps.clock import SystemClock
 from serving import predict_pb2 as pb
-from serving import predict_pb2_grpc as pb_grpc
-from serving.errors import (
-    ConfigError,
-    NoReplicaError,
-    PredictError,
-    PredictTimeoutError,
-    RequestRefusedError,
-    ServerFaultError,
-    TooLargeError,
-)
+from serving.errors import ConfigError, NoReplicaError, PredictError, PredictTimeoutError
 from serving.messages import prediction_of
 from serving.requests import named_request, packed_request
+from serving.roster import Roster
+from serving.upstream import Upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -35,28 +28,9 @@ if TYPE_CHECKING:
     from serving.prediction import Prediction
     from serving.requests import FeatureColumn, FeatureValue
 
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
-
-_SERVICE = pb.DESCRIPTOR.services_by_name["Predict"].full_name
-
-# gRPC itself watches the health of each server, and fails calls to one that is not serving at once.
-# The policy has one address to choose from; health checking comes with it and not with pick_first.
-_SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": _SERVICE},
-    }
-)
-
-_ERRORS: dict[grpc.StatusCode, type[PredictError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: RequestRefusedError,
-    grpc.StatusCode.NOT_FOUND: RequestRefusedError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: TooLargeError,
-    grpc.StatusCode.UNAVAILABLE: NoReplicaError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: PredictTimeoutError,
-    grpc.StatusCode.INTERNAL: ServerFaultError,
-}
+# A server that was never reached yet may take up so much of a call while there are others: a machine
+# that is gone answers nothing at all.
+_REACHING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +40,7 @@ class RetrySettings:
     The wait is drawn evenly from 0 to a bound that starts at first_s and doubles up to max_s.
     """
 
-    rounds: int = 3
+    rounds: int = 8
     first_s: float = 0.02
     max_s: float = 0.5
 
@@ -82,35 +56,42 @@ class RetrySettings:
 class PredictClient:
     """Asks servers in turn, passes over those that cannot answer, and says what went wrong.
 
-    May be used from any number of threads. Close it, or use it as a context manager.
+    gRPC watches the health of every server: one that is down, or not serving, costs a call nothing.
+    One that is lost in the middle of a call costs asking another one. May be used from any number of
+    threads. Close it, or use it as a context manager.
     """
 
     def __init__(
         self,
-        targets: str | Sequence[str],
+        targets: str | Sequence[str] | Callable[[], Sequence[str]],
         *,
         timeout_s: float = 2.0,
         retry: RetrySettings | None = None,
+        hedge_after_s: float | None = None,
+        refresh_s: float = 2.0,
         root_certificates: bytes | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """targets: host:port, one or more. timeout_s: for a call with all its retries.
+        """targets: host:port, one or more; or a function that gives those there are now
+        (serving.targets.from_admin), which is asked again every refresh_s, and at once where every
+        server has failed. timeout_s: for a call with all its retries.
 
-        root_certificates: PEM, for servers with TLS; None means plain text. rng: draws the waits.
-        Raises ConfigError without targets.
+        hedge_after_s: a server that has not answered after this is left to it, and another one asked
+        as well; None: never. root_certificates: PEM, for servers with TLS; None means plain text.
+        rng: draws the waits. Raises ConfigError without targets.
         """
-        self._targets = (targets,) if isinstance(targets, str) else tuple(targets)
-        if not self._targets:
-            raise ConfigError("no targets; give the host:port of at least one server")
         self._timeout_s = timeout_s
         self._retry = retry or RetrySettings()
+        self._hedge_after_s = hedge_after_s
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not a secret
         self._closed = threading.Event()
-        self._turn = count()
-        self._channels = [_channel(target, root_certificates) for target in self._targets]
-        self._stubs = [pb_grpc.PredictStub(channel) for channel in self._channels]
+        self._roster = Roster(
+            targets,
+            lambda target: Upstream(target, root_certificates, self._clock),
+            refresh_s,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -126,8 +107,7 @@ class PredictClient:
     def close(self) -> None:
         """End all connections; calls under way fail."""
         self._closed.set()
-        for channel in self._channels:
-            channel.close()
+        self._roster.close()
 
     def predict(
         self,
@@ -167,8 +147,10 @@ class PredictClient:
 
     def get_model(self, model: str = "", *, timeout_s: float | None = None) -> pb.GetModelResponse:
         """What one of the servers serves. Raises as predict does, but for FeatureValueError."""
-        calls = [stub.GetModel for stub in self._stubs]
-        return self._call(calls, pb.GetModelRequest(model=model), timeout_s)
+        answer: pb.GetModelResponse = self._call(
+            "GetModel", pb.GetModelRequest(model=model), timeout_s
+        )
+        return answer
 
     def _predict(
         self,
@@ -182,50 +164,85 @@ class PredictClient:
         request.request_id = request_id
         if event_ts_us is not None:
             request.event_ts_us = event_ts_us
-        calls = [stub.Predict for stub in self._stubs]
-        return prediction_of(self._call(calls, request, timeout_s))
+        return prediction_of(self._call("Predict", request, timeout_s))
 
-    def _call(
-        self,
-        calls: Sequence[grpc.UnaryUnaryMultiCallable[_Request, _Response]],
-        request: _Request,
-        timeout_s: float | None,
-    ) -> _Response:
+    def _call(self, method: str, request: object, timeout_s: float | None) -> Any:
         """Ask the servers in turn until one answers, a fault is not the server's, or time is out."""
-        deadline = self._clock.monotonic_s() + (timeout_s or self._timeout_s)
-        first = next(self._turn)
+        deadline_s = self._clock.monotonic_s() + (timeout_s or self._timeout_s)
         rounds = 0
         while True:
-            for i in range(len(calls)):
-                at = (first + i) % len(calls)
-                left = deadline - self._clock.monotonic_s()
+            failure: PredictError = self._nobody()
+            servers = self._roster.in_turn()
+            for server in servers:
                 try:
-                    return calls[at](request, timeout=max(left, 0.0))
-                except grpc.RpcError as error:
-                    failure = _named(error, self._targets[at])
-                if not isinstance(failure, NoReplicaError):
-                    raise failure
+                    return self._ask(server, servers, method, request, deadline_s)
+                except NoReplicaError as error:
+                    failure = error
+                except PredictTimeoutError as error:
+                    failure = error
+                    if self._left_s(deadline_s) <= 0.0:
+                        raise
             rounds += 1
+            self._roster.refresh(self._left_s(deadline_s))
             wait_s = self._rng.uniform(0.0, self._retry.bound_s(rounds))
-            left = deadline - self._clock.monotonic_s()
-            if rounds >= self._retry.rounds or wait_s >= left or self._closed.wait(wait_s):
+            is_last = rounds >= self._retry.rounds or wait_s >= self._left_s(deadline_s)
+            if is_last or self._closed.wait(wait_s):
                 raise failure
 
+    def _ask(
+        self,
+        server: Upstream,
+        others: Iterator[Upstream],
+        method: str,
+        request: object,
+        deadline_s: float,
+    ) -> Any:
+        """One server's answer; or, where it takes too long, that of the first of the others."""
+        left_s = self._left_s(deadline_s)
+        if not server.is_connected and len(self._roster) > 1:
+            left_s = min(left_s, max(left_s / 2, 0.01), _REACHING_S)
+        if self._hedge_after_s is None:
+            return server.ask(method, request, left_s)
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        asked = {server.ask_soon(method, request, left_s): server}
+        for call in asked:
+            call.add_done_callback(done.put)
+        failure: PredictError | None = None
+        wait_s = min(self._hedge_after_s, left_s)
+        while asked:
+            try:
+                call = done.get(timeout=max(wait_s, 0.0))
+            except queue.Empty:
+                wait_s = left_s + 1.0  # gRPC ends every call at its deadline
+                other = next(others, None)
+                with suppress(NoReplicaError):
+                    if other is not None:
+                        hedge = other.ask_soon(method, request, self._left_s(deadline_s))
+                        asked[hedge] = other
+                        hedge.add_done_callback(done.put)
+                continue
+            by = asked.pop(call)
+            try:
+                answer = call.result()
+            except grpc.FutureCancelledError:
+                failure = NoReplicaError("the client was closed", by.target)
+            except grpc.RpcError as error:
+                failure = by.named(error)
+                if not isinstance(failure, NoReplicaError | PredictTimeoutError):
+                    break
+            else:
+                for slow in asked:
+                    slow.cancel()
+                return answer
+        for call in asked:
+            call.cancel()
+        raise failure or PredictTimeoutError("no answer within the deadline", server.target)
 
-def _channel(target: str, root_certificates: bytes | None) -> grpc.Channel:
-    options = [
-        ("grpc.service_config", _SERVICE_CONFIG),
-        # A server that comes back is found within this time.
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-    ]
-    if root_certificates is None:
-        return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(root_certificates), options)
+    def _left_s(self, deadline_s: float) -> float:
+        return max(deadline_s - self._clock.monotonic_s(), 0.0)
 
-
-def _named(error: grpc.RpcError, target: str) -> PredictError:
-    """The error of ours that says what a gRPC error means."""
-    # Every error of a call is a grpc.Call as well, which its type cannot say.
-    call: Any = error
-    code: grpc.StatusCode = call.code()
-    return _ERRORS.get(code, PredictError)(f"{code.name}: {call.details()}", target)
+    def _nobody(self) -> PredictError:
+        why = self._roster.fault
+        return NoReplicaError(
+            "no server is known" + ("; none is ready" if why is None else f": {why}")
+        )
