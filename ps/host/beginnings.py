@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ps.host.stored import cursor_of, newest_commit, restored_shard
+from ps.host.warmup import warm_up
 from ps.shard import Shard
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class StoredBeginnings:
         self._newest = newest
 
     def from_store(self) -> HeldShard:
-        """See Beginnings."""
+        """See Beginnings. The first beginning of all: what it will need is compiled."""
+        warm_up(self._spec)
         commit = newest_commit(self._store(), self._shards) if self._newest else self._commit
         self._newest = True
         shard = restored_shard(self._store(), commit, self._spec, self._shards)

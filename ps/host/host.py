@@ -23,6 +23,7 @@ from ps.host.stored import (
     restored_shard,
 )
 from ps.host.turns import Turns
+from ps.host.warmup import warm_up
 from ps.net.data import LEADERS_CALLS
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class ShardHost:
         self._obey(term)
         with self._ruling:
             self._obey(term)
+            warm_up(spec)
             held = self._hold(restored_shard(self._store(), commit, spec, shards), shards)
             with self._changing:
                 self._must_obey(term)

@@ -113,7 +113,7 @@ def test_only_who_leads_takes_pulls_and_pushes(world: World) -> None:
     assert host.step_down(1).role == "following"
     for asked in ("pull", "push", "positions", "fence"):
         with pytest.raises(NotLeadingError):
-            host.check(0, 1, asked)  # type: ignore[arg-type]
+            host.check(0, 1, asked)
     with pytest.raises(NotLeadingError):
         host.positions()
     world.lead(host)
