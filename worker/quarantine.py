@@ -232,5 +232,15 @@ class Quarantine:
             _log.warning("the dead-letter file %s holds a torn line; it is left out", self._path)
 
 
+def bounded(reasons: Counter[str]) -> dict[str, int]:
+    """Counts by reason, the rarest of too many under OTHER_REASONS."""
+    if len(reasons) <= _MAX_REASONS:
+        return dict(reasons)
+    named = [reason for reason in reasons if reason != OTHER_REASONS]
+    kept = sorted(named, key=lambda reason: (-reasons[reason], reason))[: _MAX_REASONS - 1]
+    counts = {reason: reasons[reason] for reason in kept}
+    return {**counts, OTHER_REASONS: reasons.total() - sum(counts.values())}
+
+
 def _json(**entry: Any) -> str:
     return json.dumps(entry, ensure_ascii=False)

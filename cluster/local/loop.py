@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.rate import RecentRate
 from worker.prefetch import IDLE, Prefetcher
+from worker.rate import RecentRate
 
 if TYPE_CHECKING:
     import threading

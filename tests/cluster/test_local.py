@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.local import LocalRun
-from cluster.rate import RecentRate
+from worker.rate import RecentRate
 from ps.clock import ManualClock, SystemClock
 from tests.e2e.plans import COUNTED, TABLE, Job, plan_of
 from worker.errors import SourceError
