@@ -16,6 +16,8 @@ _TOKEN_KEY = "authorization"  # noqa: S105  # the header's name
 _TOKEN_SCHEME = "Bearer "  # noqa: S105
 
 # A machine that is gone says nothing: it is asked for a sign of life this often, and given so long.
+# gRPC waits for the answer as long as its ping timeout says, a minute by default, whatever the
+# timeout of keepalive.
 _KEEPALIVE_MS = 2_000
 _KEEPALIVE_TIMEOUT_MS = 3_000
 
@@ -32,6 +34,7 @@ _BOTH_ENDS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
 )
 

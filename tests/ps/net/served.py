@@ -38,10 +38,12 @@ class HeldShard:
         self.gate = threading.Event()
         self.gate.set()
         self.pushed: list[Push] = []
+        self.asked: list[Call] = []
         self._shards = shards
         self._lock = threading.Lock()
 
     def check(self, shard: int, shards: int, asked: Call) -> None:
+        self.asked.append(asked)
         leads = self.leading or asked not in LEADERS_CALLS
         if (shard, shards) != (self.shard.spec.shard, self._shards) or not leads:
             raise NotLeadingError("here", asked, f"holds shard {self.shard.spec.shard}")
