@@ -10,18 +10,39 @@ from ps.block import Cursor
 from ps.errors import BlockError, NotLeadingError, ShardUnavailableError, SpecError
 from ps.net.feed_source import FallbackSource, SourceCounts
 from ps.net.feed_watch import WAIT_S, Watch
+from ps.net.remote import RemoteShard
 from ps.store.merge import merge_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ps.block import Block
+    from ps.clock import Clock
     from ps.directory import Directory, Leader
     from ps.net.feed_source import BlockSource
     from ps.net.feed_store import StoredBlocks
 
     # The leader of one of so many shards, reached.
     Connect = Callable[[Leader, int], BlockSource]
+
+# Beyond the time that a leader keeps a question for news: what is over the network is late by then.
+_DEADLINE_S = 5.0
+
+
+def by_network(token: str, clock: Clock, *, deadline_s: float = _DEADLINE_S) -> Connect:
+    """Reaches leaders at their data services. token: of the job."""
+
+    def connect(leader: Leader, shards: int) -> BlockSource:
+        return RemoteShard(
+            leader.address,
+            leader.shard,
+            shards,
+            token=token,
+            clock=clock,
+            deadline_s=deadline_s,
+        )
+
+    return connect
 
 
 @dataclass(frozen=True, slots=True)

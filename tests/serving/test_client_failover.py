@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -75,7 +75,7 @@ class Load:
         self._progress = threading.Condition()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -120,7 +120,7 @@ def test_no_call_fails_while_servers_are_killed_one_after_the_other(
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311
     with ExitStack() as ends:
         children = [Child(), Child()]
         client = ends.enter_context(
@@ -242,7 +242,7 @@ def test_servers_that_leave_the_targets_finish_what_is_under_way() -> None:
     with one, two:
         targets = Targets(one.target, two.target)
         with PredictClient(targets, timeout_s=DEADLINE_S, refresh_s=0.005) as client:
-            rng = random.Random(1)
+            rng = random.Random(1)  # noqa: S311
             with Load(client) as load:
                 for _ in range(30):
                     targets.targets = rng.sample([one.target, two.target], rng.randrange(1, 3))
@@ -265,10 +265,13 @@ def test_without_any_target_the_error_says_why() -> None:
 def test_a_client_made_before_any_server_finds_the_first() -> None:
     targets = Targets()
     world: World = make_world(ready=False)
-    with PredictClient(targets, timeout_s=DEADLINE_S, retry=RetrySettings(rounds=1000)) as client:
-        with world.server() as server:
-            targets.targets = [server.target]
-            timer = threading.Timer(0.05, lambda: world.replica.apply(block(1)))
-            timer.start()
-            _predict(client)
-            timer.join()
+    retry = RetrySettings(rounds=1000)
+    with (
+        PredictClient(targets, timeout_s=DEADLINE_S, retry=retry) as client,
+        world.server() as server,
+    ):
+        targets.targets = [server.target]
+        timer = threading.Timer(0.05, lambda: world.replica.apply(block(1)))
+        timer.start()
+        _predict(client)
+        timer.join()
