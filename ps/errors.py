@@ -271,3 +271,17 @@ class ShardFaultError(PsError):
         self.asked = asked
         self.fault = fault
         super().__init__(f"{asked} failed within the shard's process ({fault}); see its log")
+
+
+class CodeMismatchError(PsError):
+    """A process of the job runs other code than the rest, and is not used."""
+
+    def __init__(self, where: str, node: str, own: str, found: str) -> None:
+        self.where = where
+        self.node = node
+        self.own = own
+        self.found = found
+        super().__init__(
+            f"{where} on node {node} runs {found}, the job runs {own}; install the same version of "
+            "trilith there, under the same Python, and start that node again"
+        )

@@ -122,6 +122,34 @@ class Restoring:
                 self._say(f"restore point {commit.at.epoch}: {error}; looking for another way")
                 damaged.add(error.name)
 
+    def choose(
+        self, specs: Sequence[ShardSpec], go_on_from: GoOnFrom, damaged: set[str], generation: int
+    ) -> Resumed:
+        """What resume() goes on from, without the shards, which are restored elsewhere.
+
+        damaged: files that this was found of elsewhere. generation: the caller's, of bases that are
+        written where the shards are to be others, or something is to begin afresh; whoever goes on
+        needs a later one. commit: with the chains to go by. Raises what resume() raises.
+        """
+        self.check(specs, go_on_from)
+        inventory = self._catalog.survey()
+        newest = self._catalog.newest_cursor().epoch
+        if not inventory.commit_files and not inventory.snapshot_files:
+            return Resumed([], tuple(ShardChain(spec.shard, None, ()) for spec in specs), newest)
+        while True:
+            commit = self._choose(go_on_from.epoch, damaged)
+            self._check(commit, specs, go_on_from.reset)
+            if len(specs) == len(commit.shards) and not go_on_from.reset:
+                return Resumed([], commit.shards, newest, commit)
+            at = Cursor(newest + 1, generation)
+            try:
+                chains = self.cut_anew(commit, len(specs), at, go_on_from.reset)
+            except (CorruptFileError, FileMissingError) as error:
+                self._say(f"restore point {commit.at.epoch}: {error}; looking for another way")
+                damaged.add(error.name)
+            else:
+                return Resumed([], chains, at.epoch, replace(commit, shards=chains))
+
     def restore(
         self, commit: Commit, specs: Sequence[ShardSpec], shards: int | None = None
     ) -> list[Shard]:
