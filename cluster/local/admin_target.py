@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from cluster.local import journal, restore_points
 from cluster.local.failover import fail_over
-from cluster.local.journal import Journal
 from cluster.local.resharding import plan_reshard, reshard
 from cluster.local.rollback import plan_rollback, roll_back
-from ps.admin import inspection
+from ps.admin import inspection, journal, restore_points
+from ps.admin.journal import Journal
 from ps.errors import JobBusyError, NoStoreError
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from worker.sources.again import Again, skips_in_pass
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cluster.local.durability import Durability
     from cluster.plan import Plan
+    from ps.admin.restore_points import PointStore
     from ps.store.commit import Commit, Skips
 
 _NAMES_SHOWN = 10
 
 
-def left_out_from(plan: Plan, store: Durability, target: Commit, skips: Skips) -> Skips:
+def left_out_from(plan: Plan, store: PointStore, target: Commit, skips: Skips) -> Skips:
     """The ranges that are left out from the restore point on: those it knows of itself, and `skips`.
 
     Not those that were left out later: going back undoes that as well. Raises SpecError where `skips`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ps.admin.target import PruneReport, RestorePoint
 from ps.errors import NoRestorePointError, SpecError
@@ -10,18 +10,37 @@ from ps.store.names import is_snapshot_name
 from ps.store.snapshots import create_snapshot
 
 if TYPE_CHECKING:
-    from cluster.local.durability import Durability
+    from contextlib import AbstractContextManager
+
     from ps.clock import Clock
     from ps.store.catalog import Catalog, PointInfo
+    from ps.store.retention import PrunePlan
 
 
-def listed(store: Durability) -> list[RestorePoint]:
+class PointStore(Protocol):
+    """The store of a running job, as far as its restore points go."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Catalog]:
+        """The catalog, for one thread at a time."""
+        ...
+
+    def prune(self, *, dry_run: bool) -> PrunePlan:
+        """Delete what retention does not keep. Raises StoreError, CorruptFileError."""
+        ...
+
+
+def listed(store: PointStore) -> list[RestorePoint]:
     """Every restore point, oldest first. Raises StoreUnavailableError."""
     with store.reading() as catalog:
         return [_restore_point(point) for point in catalog.points()]
 
 
-def check_name(store: Durability, name: str) -> None:
+def check_name(store: PointStore, name: str) -> None:
     """Refuse early a name that pin() would refuse. Raises SpecError, StoreUnavailableError."""
     if not is_snapshot_name(name):
         raise SpecError(
@@ -32,7 +51,7 @@ def check_name(store: Durability, name: str) -> None:
             raise SpecError(f"there is a snapshot {name!r} already; choose another name")
 
 
-def pin(store: Durability, name: str, epoch: int, clock: Clock) -> RestorePoint:
+def pin(store: PointStore, name: str, epoch: int, clock: Clock) -> RestorePoint:
     """Keep under a name the restore point of an epoch, or the first after it.
 
     The store merges epochs where it cannot keep up; the first restore point after an epoch then has
@@ -48,7 +67,7 @@ def pin(store: Durability, name: str, epoch: int, clock: Clock) -> RestorePoint:
         return _named(catalog, name)
 
 
-def pruned(store: Durability, *, dry_run: bool) -> PruneReport:
+def pruned(store: PointStore, *, dry_run: bool) -> PruneReport:
     """Delete what the plan does not keep. Raises StoreError, CorruptFileError."""
     found = store.prune(dry_run=dry_run)
     return PruneReport(
