@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ps.admin.target import ShardStatus
 from ps.blocklog import BlockLog
-from ps.errors import NotLeadingError, SpecError
+from ps.errors import ForeignBlockError, NotLeadingError, SpecError
 from ps.host.turns import Turns
 from ps.host.unsaved import Sealed, UnsavedBlocks
 from ps.messages import Pulled
@@ -77,6 +77,8 @@ class HeldShard:
         self._turns = Turns()
         self._sealing = threading.Lock()
         self._rule = _Rule()
+        # Where a reader may wait for the first block.
+        self._before_log = {begin.block.cursor}
         self._glance = _glance(shard)
 
     @property
@@ -128,9 +130,28 @@ class HeldShard:
             self._shard.fence(owners)
 
     def base(self, sealed_us: int) -> Block:
-        """See Shard.export; others wait for their turn meanwhile."""
-        with self._turns:
-            return self._shard.export(sealed_us)
+        """The whole state, from which a reader goes on with the next block; others wait meanwhile."""
+        with self._sealing:
+            self._finish()
+            with self._turns:
+                base = self._shard.export(sealed_us)
+                # Having been promoted, it numbers epochs on from where no reader can stand yet.
+                at = self.unsaved.end
+                return replace(base, epoch=at.epoch, generation=at.generation)
+
+    def read(self, after: Cursor, wait_s: float) -> list[Block]:
+        """Blocks that follow a cursor, in order; none where none came within wait_s.
+
+        Raises BlockGapError, ForeignBlockError: start again from a base.
+        """
+        if self.log.held_bytes == 0 and after not in self._before_log:
+            at = self.unsaved.end
+            raise ForeignBlockError(
+                f"shard {self.number} is at epoch {at.epoch} of generation {at.generation}, the cursor "
+                f"at {after.epoch} of {after.generation}; start again from a base block"
+            )
+        self.log.wait_for(self.number, after.epoch, wait_s, after.generation)
+        return self.log.read(self.number, after.epoch, generation=after.generation)
 
     def digest(self) -> str:
         """See Shard; others wait meanwhile."""
@@ -184,6 +205,7 @@ class HeldShard:
                 after = follows or self.unsaved.end
                 self._shard.promote(generation, epoch=max(epoch, at.epoch), follows=after)
                 self.unsaved.bridge(after)
+                self._before_log.add(after)
                 self._rule.leading = self._rule.has_led = True
 
     def step_down(self) -> None:

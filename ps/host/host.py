@@ -264,10 +264,7 @@ class ShardHost:
 
     def read(self, after: Cursor, wait_s: float) -> list[Block]:
         """See ShardData."""
-        held = self._holding("its blocks")
-        log, number = held.log, held.number
-        log.wait_for(number, after.epoch, wait_s, after.generation)
-        return log.read(number, after.epoch, generation=after.generation)
+        return self._holding("its blocks").read(after, wait_s)
 
     def base(self) -> Block:
         """See ShardData; pulls and pushes wait while it is copied."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ps.shard import Shard, ShardSpec
     from ps.store.location import Location
 
-DEADLINE_S = 20.0
+DEADLINE_S = 5.0
 
 
 class Wire:
@@ -69,6 +69,7 @@ class World:
         self.hosts: dict[str, ShardHost] = {}
         self.generation = 0
         self.epoch = 0
+        self.sealed = Cursor(0, 0)  # the newest that has not been lost
         self.commits: list[Commit] = []
 
     def host(self, address: str, limits: HostLimits | None = None) -> ShardHost:
@@ -110,6 +111,7 @@ class World:
         """A host that leads, from the newest restore point."""
         host = self.host(address, limits)
         host.restore(1, self.spec, 1, self.newest)
+        self.sealed = self.stands
         self.lead(host)
         return host
 
@@ -117,12 +119,16 @@ class World:
         self, address: str, leader: ShardHost, limits: HostLimits | None = None
     ) -> ShardHost:
         host = self.host(address, limits)
-        host.follow(1, self.spec, 1, self.newest, leader.address)
+        self.follow(host, leader)
         return host
+
+    def follow(self, standby: ShardHost, leader: ShardHost) -> None:
+        standby.follow(1, self.spec, 1, self.newest, leader.address)
 
     def seal(self, host: ShardHost, jump: int = 1) -> Cursor:
         self.epoch += jump
-        return host.seal(1, self.epoch, self.clock.now_us())
+        self.sealed = host.seal(1, self.epoch, self.clock.now_us())
+        return self.sealed
 
     def save(self, host: ShardHost) -> SavedBlock:
         """Save, and commit what was saved."""
@@ -165,15 +171,15 @@ def push(host: ShardHost, seed: int, step: int, *, generation: int = 0) -> bool:
     return host.push(make_push(seed, step, step + 1, generation=generation)).applied
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
     """Wait for something another thread does."""
     waiting = threading.Event()
     for _ in range(int(DEADLINE_S / 0.01)):
         if condition():
             return
         waiting.wait(0.01)
-    raise AssertionError(f"not within {DEADLINE_S:g} s: {what}")
+    raise AssertionError(f"not within {DEADLINE_S:g} s: {what()}")
 
 
 def caught_up(standby: ShardHost, at: Cursor) -> None:
-    until(lambda: standby.hello().cursor == at, f"standby at {at}, it is {standby.hello()}")
+    until(lambda: standby.hello().cursor == at, lambda: f"standby at {at}, it is {standby.hello()}")
