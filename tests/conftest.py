@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import settings
 
 settings.register_profile("trilith", deadline=None, print_blob=True)
 settings.load_profile("trilith")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is there by now out of every later collection: it is much, and stays to the end."""
+    gc.collect()
+    gc.freeze()

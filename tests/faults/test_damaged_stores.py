@@ -85,7 +85,7 @@ class Whole:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """A store of two shards with bases, blocks, restore points and snapshots."""
     folder = tmp_path_factory.mktemp("damaged")
-    stream = write_stream(folder, seed=6, records=12_000, partitions=2)
+    stream = write_stream(folder, seed=6, records=6_000, partitions=2)
     job = write_job(folder, stream, model="fm", shards=2, store=folder / "store")
     train_whole(job, "snapshot")
     store = folder / "store"

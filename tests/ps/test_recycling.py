@@ -6,6 +6,7 @@ import gc
 import threading
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,12 @@ from ps.table.recycling import LEAST_BYTES, RecycledMemory
 from tests.ps.fids import fids_of, gradients
 
 SIZE = 4 * LEAST_BYTES
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _only_what_is_made_here_is_collected() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def test_what_was_let_go_of_is_lent_again() -> None:
