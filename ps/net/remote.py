@@ -14,6 +14,7 @@ from ps.errors import CorruptMessageError, PsError, ShardUnavailableError, Token
 from ps.gradients import check_gradient
 from ps.messages import Pulled
 from ps.net import connection, messages
+from ps.net.allocator import keep_freed_memory
 from ps.net.messages import Asked
 from ps.net.pushes import PushStream
 from ps.table.arrays import for_kernel
@@ -52,7 +53,11 @@ class RemoteShard:
         clock: Clock,
         deadline_s: float = 10.0,
     ) -> None:
-        """address: host:port of its data service. shard, shards: which of how many it must hold."""
+        """address: host:port of its data service. shard, shards: which of how many it must hold.
+
+        The process keeps freed memory from now on (ps.net.allocator).
+        """
+        keep_freed_memory()
         self.address = address
         self.shard = shard
         self._where = f"shard {shard} at {address}"

@@ -10,6 +10,7 @@ import grpc
 
 from ps.admin.addresses import joined
 from ps.errors import SpecError
+from ps.net.allocator import keep_freed_memory
 from ps.net.connection import SERVER_OPTIONS
 from ps.net.service import DataService
 
@@ -68,7 +69,11 @@ class ShardServer:
         return joined(host, self._port)
 
     def start(self) -> None:
-        """Listen. Raises SpecError where the address cannot be had."""
+        """Listen, in a process that keeps freed memory from now on (ps.net.allocator).
+
+        Raises SpecError where the address cannot be had.
+        """
+        keep_freed_memory()
         address = joined(self._host, self._asked_port)
         try:
             self._port = self._server.add_insecure_port(address)
