@@ -73,14 +73,7 @@ class Commits:
         """
         return self._seal("seal", deadline_s).at
 
-    def commit(
-        self,
-        *,
-        forced: bool = False,
-        whole: bool = False,
-        worker: bytes | None = None,
-        skips: Skips | None = None,
-    ) -> Commit | None:
+    def commit(self, *, whole: bool = False) -> Commit | None:
         """Make a restore point of what was learned since the last:
 
         1. seal an epoch everywhere
@@ -89,33 +82,49 @@ class Commits:
         4. commit, which the store's claim must allow
 
         A shard that has no leader, or whose leader does not answer, stays where the store has it. None
-        where nothing happened in any shard. forced: make one nevertheless. whole: raise where a shard
-        cannot take part. worker: what was known of the stream, instead of what is reported; skips:
-        what is left out, instead of what was.
+        where nothing happened in any shard. whole: raise where a shard cannot take part.
 
         A crash before 4 leaves files that nobody names. Raises FencedError, StaleTermError,
         StoreError, and (whole) ShardUnavailableError and what hosts raise.
         """
         with self._committing:
-            saved = self._seal("seal for the store", _SEAL_S, whole=whole)  # 1
-            self._save(saved, whole=whole)  # 2
+            saved = self._saved(whole=whole)
             heads = saved.heads()
-            if not heads and not forced:
+            if not heads:
                 return None
-            job = self._job
+            self._wait_counted(heads)  # 3
+            return self._commit(saved, self._job.members.merged(), self._job.ownership.skips)  # 4
+
+    def commit_all(self, *, worker: bytes | None = None, skips: Skips | None = None) -> Commit:
+        """Make a restore point of all shards, whether anything happened or not: see commit().
+
+        worker: what was known of the stream, instead of what is reported; skips: what is left out,
+        instead of what was.
+        """
+        with self._committing:
+            saved, job = self._saved(whole=True), self._job
             if worker is None:
-                self._wait_counted(heads)  # 3
+                self._wait_counted(saved.heads())
                 worker = job.members.merged()
-            rows = _summed([self._rows[shard] for shard in sorted(self._rows)])
-            written = Written(
-                heads,
-                sum(one.n_bytes for one in saved.blocks.values()),
-                saved.at,
-                worker,
-                job.ownership.skips if skips is None else skips,
-                rows,
-            )
-            return job.keeping.commit(written)  # 4
+            return self._commit(saved, worker, job.ownership.skips if skips is None else skips)
+
+    def commit_chains(self) -> Commit:
+        """Make a restore point of where the store has the shards, by the chains there are now."""
+        with self._committing:
+            job = self._job
+            saved = _Saved(job.numbering.next(), {})
+            return self._commit(saved, job.members.merged(), job.ownership.skips)
+
+    def _saved(self, *, whole: bool) -> _Saved:
+        saved = self._seal("seal for the store", _SEAL_S, whole=whole)  # 1
+        self._save(saved, whole=whole)  # 2
+        return saved
+
+    def _commit(self, saved: _Saved, worker: bytes | None, skips: Skips) -> Commit:
+        n_bytes = sum(one.n_bytes for one in saved.blocks.values())
+        rows = _summed([self._rows[shard] for shard in sorted(self._rows)])
+        written = Written(saved.heads(), n_bytes, saved.at, worker, skips, rows)
+        return self._job.keeping.commit(written)
 
     def forget_rows(self) -> None:
         """Other shards take the place of those there were."""

@@ -115,7 +115,7 @@ class Coordinator:
                 where = f"epoch {commit.at.epoch} from {keeping.url}"
                 say(f"{'taken over' if successor else 'resumed'} at {where}")
             if self._is_new:
-                self.commits.commit(forced=True)  # 3
+                self.commits.commit_chains()  # 3
         except BaseException:
             self._close()
             raise

@@ -71,6 +71,6 @@ class Job:
         return True
 
 
-def to_be_sent(commit: Commit | None) -> Commit | None:
+def to_be_sent(commit: Commit) -> Commit:
     """A restore point as hosts need it: without what workers know of the stream."""
-    return None if commit is None else replace(commit, worker=b"")
+    return replace(commit, worker=b"")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ps.coordinator.fleet import ShardSeat
     from ps.coordinator.job import Job
     from ps.host.port import HostStatus
+    from ps.shard_spec import ShardSpec
     from ps.store.commit import Commit
 
 # A process that does not say hello in so long is not chosen.
@@ -117,15 +118,17 @@ class Leadership:
         """Whether a process may be used."""
         return self._job.fitness.admits(seat.name, status.process, status.node, status.fingerprint)
 
-    def restore(self, seat: ShardSeat, shard: int, commit: Commit | None) -> HostStatus:
+    def restore(
+        self, seat: ShardSeat, spec: ShardSpec, shards: int, commit: Commit | None
+    ) -> HostStatus:
         """Have a seat hold a shard as of a restore point, round what is damaged. Raises StoreError,
         ShardUnavailableError.
         """
         job, damaged = self._job, set[str]()
-        spec, shards = job.specs[shard], job.shards
         while True:
             try:
-                return seat.port.restore(job.term, spec, shards, to_be_sent(commit))
+                sent = None if commit is None else to_be_sent(commit)
+                return seat.port.restore(job.term, spec, shards, sent)
             except (CorruptFileError, FileMissingError) as error:
                 way = None
                 if commit is not None:
@@ -133,7 +136,7 @@ class Leadership:
                     way = job.keeping.way_round(commit, damaged)
                 if way is None:
                     raise
-                job.say(f"shard {shard}: {error}; restoring without it")
+                job.say(f"shard {spec.shard}: {error}; restoring without it")
                 commit = way
 
     def _until_led(self, shard: int, avoid: str | None) -> None:
@@ -198,7 +201,7 @@ class Leadership:
         if choice.how == "restore":
             if before is not None and before.is_up:
                 _step_down(before, job.term)
-            status = self.restore(seat, shard, job.keeping.way())  # 3
+            status = self.restore(seat, job.specs[shard], job.shards, job.keeping.way())  # 3
         else:
             status = choice.candidate.status
         kept = status.cursor.generation if choice.how == "adopt" and status.cursor else None

@@ -95,21 +95,19 @@ class Ownership:
             self._look()
             return self._deal(live)
 
-    def renew(self, skips: Skips, state: bytes | None) -> None:
+    def renew(self, generation: int, skips: Skips, state: bytes | None) -> None:
         """Give every partition out again at a new generation, with what is left out from now on.
 
-        What was counted before has no part in the job's state any more, which is `state`. Raises
-        FencedError, StoreUnavailableError; then all is as it was.
+        What was counted before has no part in the job's state any more, which is `state`.
         """
         with self._changing:
-            since = self._draw()
             self.skips = dict(skips)
-            self._members.reset(state, since)
+            self._members.reset(state, generation)
             before = {w: owner.assignment.partitions for w, owner in self._owners.items()}
             live = self.live()
             wanted = assign(self._known, live, before)
             self._owners = {
-                worker: _Owner(live[worker], Assignment(since, own, self.skips, state))
+                worker: _Owner(live[worker], Assignment(generation, own, self.skips, state))
                 for worker, own in wanted.items()
             }
 

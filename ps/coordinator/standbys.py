@@ -54,13 +54,10 @@ class Standbys:
         try:
             # Since this was decided the seat may have become the leader's.
             if shard < job.shards and job.leaders.of(shard) is led:
-                seat.port.follow(
-                    job.term,
-                    job.specs[shard],
-                    job.shards,
-                    to_be_sent(job.keeping.way()),
-                    led.leader.address,
-                )
+                way = job.keeping.way()
+                commit = None if way is None else to_be_sent(way)
+                spec, address = job.specs[shard], led.leader.address
+                seat.port.follow(job.term, spec, job.shards, commit, address)
                 with self._changing:
                     self._told[seat.name] = told
         except PsError as error:

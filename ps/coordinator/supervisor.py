@@ -148,7 +148,8 @@ class Supervisor:
         if by_s is None:
             return
         replicas = job.members.replicas(_REPORTED_WITHIN_S)
-        if all(one.shards == job.shards for one in replicas) or job.clock.monotonic_s() > by_s:
+        changed_over = sum(one.shards == job.shards for one in replicas)
+        if changed_over >= job.fleet.replicas or job.clock.monotonic_s() > by_s:
             self._retire_by_s = None
             job.fleet.retire(job.shards)
 

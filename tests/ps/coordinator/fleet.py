@@ -268,6 +268,10 @@ class Worker:
         ).start()
         self._fleet.changed()
 
+    def hang(self) -> None:
+        """It is up, and does nothing any more."""
+        self._ended.set()
+
     def kill(self) -> None:
         self._ended.set()
         self.process = None

@@ -28,23 +28,21 @@ def test_a_leader_that_dies_is_replaced_by_itself_started_again(
 ) -> None:
     world = make_world()
     world.started()
-    for worker in world.fleet.pool:
-        worker.limit = 100
-    until(lambda: at(world, "p") >= 50, "some learning")
+    world.limit(100)
+    until(lambda: world.position("p") >= 50, "some learning")
     seat = world.fleet.leading(1)
     seat.kill()
     until(lambda: world.coordinator.directory.leaders[1] is None, "it is noticed")
     seat.start()
     world.coordinator.wait_whole(DEADLINE_S)
-    for worker in world.fleet.pool:
-        worker.limit = None
+    world.limit(None)
     world.check_at_end()
 
 
 def test_a_standby_takes_over_what_was_not_saved(make_world: Callable[..., World]) -> None:
     world = make_world(standbys=1, commit_every_s=3600.0)
     coordinator = world.started()
-    until(lambda: at(world, "p") >= 50, "some learning")
+    until(lambda: world.position("p") >= 50, "some learning")
     follower = next(s for s in world.fleet.seats(0) if s.name != world.fleet.leading(0).name)
     until(lambda: follower.port.hello().positions.get("p", 0) >= 50, "the standby follows")
     world.fleet.leading(0).kill()
@@ -60,7 +58,7 @@ def test_a_standby_takes_over_what_was_not_saved(make_world: Callable[..., World
 def test_another_coordinator_adopts_what_is_there(make_world: Callable[..., World]) -> None:
     world = make_world(standbys=1, workers=2)
     first = world.started()
-    until(lambda: at(world, "p") >= 50, "some learning")
+    until(lambda: world.position("p") >= 50, "some learning")
     processes = [led.process for led in first.job.leaders.all().values()]
     second = world.coordinator_dies()
     second.wait_whole(DEADLINE_S)
@@ -107,17 +105,6 @@ def test_every_example_counts_once_whoever_is_killed_when(
         kills += 1
     record_property("coordinated_kills", kills)
     world.check_at_end()
-
-
-def at(world: World, partition: str) -> int:
-    return max(
-        (
-            seat.host.hello().positions.get(partition, 0)
-            for seat in world.fleet.all_seats()
-            if seat.host is not None
-        ),
-        default=0,
-    )
 
 
 def led_by(world: World, shard: int) -> str | None:

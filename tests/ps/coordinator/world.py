@@ -94,15 +94,39 @@ class World:
         assert self.fleet.coordinator is not None
         return self.fleet.coordinator
 
-    def finish(self) -> None:
-        """Wait until the stream has been read to its end."""
-        until(lambda: self.coordinator.is_finished, f"the end of the stream; {self.said[-8:]}")
+    def limit(self, upto: int | None) -> None:
+        """Have workers read no further, for now."""
+        for worker in self.fleet.pool:
+            worker.limit = upto
+
+    def finish(self, *, saved: bool = False) -> None:
+        """Wait until the stream has been read to its end, or as far as it may be; and was saved."""
+        limits = [worker.limit for worker in self.fleet.pool if worker.limit is not None]
+        ends = {p: min([end, *limits]) for p, end in self.fleet.partitions.items()}
+
+        def is_read() -> bool:
+            at = {partition: self.position(partition) for partition in ends}
+            return at == ends and self.coordinator.is_finished
+
+        until(is_read, f"the end of the stream; {self.said[-8:]}")
+        if saved:
+            until(lambda: self.newest().positions == ends, f"all is saved; {self.said[-8:]}")
 
     def newest(self) -> Commit:
         """As the store has it."""
         commit = Catalog(self.fleet.location).newest_whole()
         assert commit is not None
         return commit
+
+    def commit_of(self, epoch: int) -> Commit:
+        """A restore point."""
+        return Catalog(self.fleet.location).read_epoch(epoch)
+
+    def position(self, partition: str) -> int:
+        """Up to where any process has learned of a partition."""
+        hosts = [seat.host for seat in self.fleet.all_seats()]
+        found = [host.hello().positions.get(partition, 0) for host in hosts if host is not None]
+        return max(found, default=0)
 
     def counts(self, commit: Commit) -> dict[int, int]:
         """What a restore point has counted."""
