@@ -43,8 +43,9 @@ class Beginnings(Protocol):
 class Following:
     """Follows one leader from start() to end(); where its blocks do not fit, begins anew beside.
 
-    held: what goes on, None: nothing yet. install: called with a shard that was begun, in place of
-    the one before; False where it is not wanted any more.
+    held: what goes on, None: nothing that can. replaces: whether the host holds something, which may
+    be asked to lead until what was begun has been seen to fit the leader: it can be further on.
+    install: called with what was begun, to take its place; False where it is not wanted any more.
     """
 
     def __init__(
@@ -54,16 +55,20 @@ class Following:
         connect: Callable[[], BlockSource],
         beginnings: Beginnings,
         install: Callable[[Following, HeldShard], bool],
+        *,
+        replaces: bool,
     ) -> None:
         self.last_error: str | None = None
         self._held = held
+        self._begun: HeldShard | None = None  # not installed yet
+        self._replaces = replaces
         self._connect = connect
         self._beginnings = beginnings
         self._install = install
         self._feed: BlockSource | None = None
         self._feeding = threading.Lock()
         self._ended = threading.Event()
-        self._begun = 0  # since blocks were last read without a gap
+        self._beginnings_made = 0  # since blocks were last read without a gap
         self._thread = threading.Thread(target=self._run, name=f"follow-{name}", daemon=True)
 
     def start(self) -> None:
@@ -102,20 +107,22 @@ class Following:
                 self._ended.wait(_RETRY_S)
 
     def _step(self, feed: BlockSource) -> None:
-        held = self._held
+        held = self._begun or self._held
         if held is None:
             self._begin(feed)
             return
         try:
-            blocks = feed.read(held.unsaved.end, _POLL_S)
+            blocks = feed.read(held.unsaved.end, 0.0 if held is self._begun else _POLL_S)
             for block in blocks:
                 held.follow(block, lambda: self.goes_on)
         except (BlockGapError, ForeignBlockError) as error:
             logger.info("begins anew: %s", error)
             self._begin(feed)
             return
-        self._begun = 0
-        if held.unsaved.crowded():
+        self._beginnings_made = 0
+        if held is self._begun:
+            self._take(held)
+        elif held.unsaved.crowded():
             saved = self._beginnings.saved()
             if saved is not None:
                 held.unsaved.forget(saved)
@@ -123,19 +130,26 @@ class Following:
 
     def _begin(self, feed: BlockSource) -> None:
         """Anew: from the store, and from a base of the leader where that cannot be or did not help."""
-        if self._begun >= _BEGINNINGS_AT_ONCE:
+        if self._beginnings_made >= _BEGINNINGS_AT_ONCE:
             self._ended.wait(_RETRY_S)
         held = None
-        if self._begun % 2 == 0:
+        if self._beginnings_made % 2 == 0:
             try:
                 held = self._beginnings.from_store()
             except PsError as error:
                 logger.info("begins with a base of the leader: %s", error)
-        self._begun += 1
+        self._beginnings_made += 1
         if held is None:
             held = self._beginnings.from_base(feed.base())
+        if self._replaces:
+            self._begun = held
+        else:
+            self._take(held)
+
+    def _take(self, held: HeldShard) -> None:
+        self._begun = None
         if self._install(self, held):
-            self._held = held
+            self._held, self._replaces = held, True
 
     def _connected(self) -> BlockSource:
         with self._feeding:

@@ -297,6 +297,7 @@ class ShardHost:
                 self._store, self._hold, spec, shards, None if goes_on else commit, newest=goes_on
             ),
             self._install,
+            replaces=held is not None,
         )
         self._following.start()
 
