@@ -74,7 +74,7 @@ class ShardHandle(Protocol):
         ...
 
     def positions(self) -> Positions:
-        """Per partition, the first offset this shard has not applied."""
+        """Per partition, the first offset this shard has not applied; pushes under way may move it."""
         ...
 
     def close(self) -> None:

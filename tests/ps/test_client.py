@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -11,19 +12,40 @@ from hypothesis import strategies as st
 
 from ps.buckets import bucket_of, bucket_of_name, dense_owner, even_shard_map
 from ps.client import RoutingClient
-from ps.errors import NonFiniteGradientError, ShapeError, SpecError, UnknownTableError
+from ps.errors import (
+    NonFiniteGradientError,
+    PositionGapError,
+    ShapeError,
+    SpecError,
+    UnknownTableError,
+)
 from ps.handle import Done
 from ps.messages import Pulled, Push, PushReceipt, RowGradients
 from ps.stream import Positions, Span
 from tests.ps.test_initializers import python_mix64
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ps.arrays import F32, U16, U64
+    from ps.handle import Pending
+
+T = TypeVar("T")
 
 WIDTHS = {"items": 3, "users": 1}
 DENSE = ("bias", "mlp.0", "mlp.1", "scale")
+
+
+class Later(Generic[T]):
+    """A call that is carried out when it is collected, and remembers the order of things."""
+
+    def __init__(self, log: list[str], name: str, call: Callable[[], T]) -> None:
+        self._log, self._name, self._call = log, name, call
+        log.append(f"begin {name}")
+
+    def result(self) -> T:
+        self._log.append(f"collect {self._name}")
+        return self._call()
 
 
 class DictShard:
@@ -36,6 +58,7 @@ class DictShard:
         self.reached: Positions = {}
         self.pushes: list[Push] = []
         self.fails = False
+        self.refuses = False
         self.owners: dict[str, int] = {}
         self.closed = False
 
@@ -57,6 +80,8 @@ class DictShard:
     def push(self, push: Push) -> PushReceipt:
         if self.fails:
             raise ConnectionError("lost")
+        if self.refuses:
+            raise PositionGapError("p", 5, push.span.begin, push.span.end)
         if push.span.end <= self.reached.get(push.span.partition, 0):
             return PushReceipt(applied=False)
         self.pushes.append(push)
@@ -75,10 +100,10 @@ class DictShard:
     def positions(self) -> Positions:
         return dict(self.reached)
 
-    def begin_pull(self, fids: Mapping[str, U64], *, dense: bool) -> Done[Pulled]:
+    def begin_pull(self, fids: Mapping[str, U64], *, dense: bool) -> Pending[Pulled]:
         return Done(Pulled(self.pull(fids), self.pull_dense() if dense else {}))
 
-    def begin_push(self, push: Push) -> Done[PushReceipt]:
+    def begin_push(self, push: Push) -> Pending[PushReceipt]:
         return Done(self.push(push))
 
     def fence(self, owners: Mapping[str, int]) -> None:
@@ -86,6 +111,21 @@ class DictShard:
 
     def close(self) -> None:
         self.closed = True
+
+
+class LateShard(DictShard):
+    """The same at the end of a slow line."""
+
+    def __init__(self, dense: Sequence[str], log: list[str]) -> None:
+        super().__init__(dense)
+        self.log = log
+
+    def begin_pull(self, fids: Mapping[str, U64], *, dense: bool) -> Later[Pulled]:
+        begin = super().begin_pull
+        return Later(self.log, "pull", lambda: begin(fids, dense=dense).result())
+
+    def begin_push(self, push: Push) -> Later[PushReceipt]:
+        return Later(self.log, "push", lambda: self.push(push))
 
 
 def make_shards(shards: int, shard_map: U16 | None = None) -> list[DictShard]:
@@ -177,6 +217,84 @@ def test_a_push_that_broke_off_is_completed_by_its_repetition() -> None:
     assert np.array_equal(client.pull({"items": rows["items"].fids})["items"], rows["items"].grads)
     assert all((value == 1.0).all() for value in client.pull_dense().values())
     assert not client.push(Span("p", 0, 1), event_ts_us=0, rows=rows, dense=dense).applied
+
+
+def late_shards(shards: int) -> tuple[list[LateShard], list[str]]:
+    log: list[str] = []
+    owners = even_shard_map(shards)
+    names = [[n for n in DENSE if dense_owner(n, owners) == number] for number in range(shards)]
+    return [LateShard(dense, log) for dense in names], log
+
+
+def test_every_shard_is_asked_before_any_is_waited_for() -> None:
+    rng = np.random.default_rng(1)
+    handles, log = late_shards(3)
+    client = RoutingClient(handles)
+    rows = {"items": gradients_for(rng, "items", np.arange(50, dtype=np.uint64))}
+    dense = {name: np.ones(2, np.float32) for name in DENSE}
+    assert client.push(Span("p", 0, 1), event_ts_us=0, rows=rows, dense=dense).applied
+    assert log == ["begin push"] * 3 + ["collect push"] * 3
+    log.clear()
+    pulled = client.begin_pull({"items": rows["items"].fids}, dense=True).result()
+    assert log == ["begin pull"] * 3 + ["collect pull"] * 3
+    assert np.array_equal(pulled.rows["items"], rows["items"].grads)
+    assert pulled.dense.keys() == set(DENSE)
+    assert all((value == 1.0).all() for value in pulled.dense.values())
+
+
+def test_a_pull_without_dense_variables_asks_owners_of_its_fids_alone() -> None:
+    handles, log = late_shards(3)
+    client = RoutingClient(handles)
+    pulled = client.begin_pull({"items": np.array([5], np.uint64)}, dense=False).result()
+    assert log == ["begin pull", "collect pull"]
+    assert pulled.rows["items"].shape == (1, 3)
+    assert pulled.dense == {}
+
+
+def test_calls_under_way_are_collected_by_another_thread_in_any_order() -> None:
+    rng = np.random.default_rng(1)
+    handles, _ = late_shards(3)
+    client = RoutingClient(handles)
+    pushes = []
+    for step in range(5):
+        rows = {"items": gradients_for(rng, "items", np.arange(20, dtype=np.uint64))}
+        pushes.append(
+            client.begin_push(Span("p", step, step + 1), event_ts_us=0, rows=rows, dense={})
+        )
+    pull = client.begin_pull({"items": np.arange(20, dtype=np.uint64)}, dense=False)
+    found: list[Pulled] = []
+    receipts: list[PushReceipt] = []
+
+    def collect() -> None:
+        receipts.extend(push.result() for push in pushes)
+        found.append(pull.result())
+
+    collecting = threading.Thread(target=collect)
+    collecting.start()
+    collecting.join(30)
+    assert all(receipt.applied for receipt in receipts)
+    again = client.pull({"items": np.arange(20, dtype=np.uint64)})
+    assert np.array_equal(found[0].rows["items"], again["items"])
+
+
+def test_a_call_that_fails_at_one_shard_is_over_at_all_before_it_says_so() -> None:
+    handles, log = late_shards(3)
+    client = RoutingClient(handles)
+    handles[0].reached = {"p": 0}
+    handles[1].refuses = True
+    with pytest.raises(PositionGapError):
+        client.push(Span("p", 0, 1), event_ts_us=0, rows={}, dense={})
+    assert log == ["begin push"] * 3 + ["collect push"] * 3
+    assert client.resume_cuts() == {"p": (0, 1)}
+
+
+def test_fences_and_the_end_reach_every_shard() -> None:
+    handles = make_shards(3)
+    client = RoutingClient(handles)
+    client.fence({"p": 3, "q": 4})
+    assert all(handle.owners == {"p": 3, "q": 4} for handle in handles)
+    client.close()
+    assert all(handle.closed for handle in handles)
 
 
 def test_a_resuming_worker_starts_at_the_oldest_position_and_cuts_at_all() -> None:
