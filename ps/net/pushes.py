@@ -41,6 +41,7 @@ class PushStream:
     """One stream, until a push is refused or the connection breaks; then all on it fail together.
 
     open_stream: begins the gRPC call. named: our error for gRPC's, or for nothing heard in time.
+    heard: called whenever the shard has answered.
     Safe to use from many threads.
     """
 
@@ -48,9 +49,11 @@ class PushStream:
         self,
         open_stream: Callable[[Iterator[bytes]], Any],
         named: Callable[[grpc.RpcError | None], PsError],
+        heard: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._named = named
+        self._heard = heard
         self._clock = clock
         self._changing = threading.Lock()
         self._under_way: deque[Future[PushReceipt]] = deque()
@@ -94,6 +97,7 @@ class PushStream:
         """Receive receipts until the stream is over; a thread's whole business."""
         try:
             for answer in self._call:
+                self._heard()
                 self._settle(answer)
         except grpc.RpcError as error:
             self.end(self._named(error))

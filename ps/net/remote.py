@@ -80,7 +80,7 @@ class RemoteShard:
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether a call has found nobody there, and no pull or other call was answered since."""
+        """Whether a call has found nobody there, and none was answered since."""
         return self._unavailable
 
     def pull(self, fids: Mapping[str, U64]) -> dict[str, F32]:
@@ -117,7 +117,9 @@ class RemoteShard:
             while under_way is None:
                 if self._closed:
                     raise self._gone("this handle was closed")
-                self._pushes = PushStream(self._open_pushes, self._named, self._clock)
+                self._pushes = PushStream(
+                    self._open_pushes, self._named, self._answered, self._clock
+                )
                 under_way = self._pushes.begin(request, deadline_s)
         return under_way
 
@@ -164,7 +166,7 @@ class RemoteShard:
             raise self._named(error) from error
         except grpc.FutureCancelledError as error:
             raise self._gone("this handle was closed") from error
-        self._unavailable = False
+        self._answered()
         return answer
 
     def _begin(self, method: Any, request: bytes) -> Any:
@@ -191,7 +193,7 @@ class RemoteShard:
             raise self._named(error, deadline_s) from error
         finally:
             frames.cancel()
-        self._unavailable = False
+        self._answered()
 
     def _block(self, n_bytes: int, frames: Iterator[bytes]) -> Block:
         try:
@@ -224,6 +226,9 @@ class RemoteShard:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self._gone(f"no answer within {deadline_s:g} s")
         return self._gone(f"{code.name.lower()}: {call.details()}")
+
+    def _answered(self) -> None:
+        self._unavailable = False
 
     def _gone(self, why: str) -> ShardUnavailableError:
         self._unavailable = True

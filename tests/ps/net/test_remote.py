@@ -494,6 +494,7 @@ def test_a_process_that_came_back_is_found_again(held: HeldShard) -> None:
         with ShardServer(held, token=TOKEN, port=port):
             receipt = answered_in_time(lambda: handle.push(make_push(1, 10, 20)))
             assert receipt.applied
+            assert not handle.is_unavailable
 
 
 def test_a_port_that_is_taken_is_refused(server: ShardServer, held: HeldShard) -> None:
