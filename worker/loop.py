@@ -151,7 +151,7 @@ class WorkerLoop:
         self._keep_state()
         if hold is not None and phase == "waiting":
             phase = "held"
-        self._reporter.stand(phase, held=hold, error=error)
+        self._reporter.stand(seen, phase, held=hold, error=error)
         self._rest(seen, _LOOK_S)
 
     def _rest(self, seen: int, timeout_s: float) -> None:
@@ -175,13 +175,14 @@ class WorkerLoop:
             if not is_reported:
                 logger.warning("what was learned last could not be reported; metrics lack it")
         self._letting_go_since_s = None
+        before = self._ownership
         self._ownership, self._has_ended, self._standstill = None, False, None
         self._attempts = self._misfits = 0
         if assignment is None:
             self._reporter.take_up(None, None)
             return
         try:
-            self._ownership = Ownership(assignment, self._means)
+            self._ownership = Ownership(assignment, self._means, before)
         except Exception as error:
             logger.exception("assignment %d cannot be taken up", assignment.generation)
             # An owner of nothing, that reports what is wrong.
@@ -211,7 +212,7 @@ class WorkerLoop:
         try:
             client = ownership.take_up(self._connections.to(leaders), suspects)
             self._leaders = tuple(leaders)
-            self._reporter.stand("learning")
+            self._reporter.stand(seen, "learning")
             self._has_ended = work(ownership, client)
             self._attempts = 0
         except (ShardUnavailableError, NotLeadingError) as error:
@@ -239,7 +240,7 @@ class WorkerLoop:
         pause_s = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2**self._attempts)
         self._attempts += 1
         self._keep_state()
-        self._reporter.stand("waiting", suspects=suspects)
+        self._reporter.stand(seen, "waiting", suspects=suspects)
         self._rest(seen, pause_s)
 
     def _fail(self, error: Exception) -> None:

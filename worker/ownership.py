@@ -93,8 +93,12 @@ class Ownership:
     interruption() is asked between any two batches whether to go on (None).
     """
 
-    def __init__(self, assignment: Assignment, means: Means) -> None:
-        """Raises WorkerStateError where the assignment's state is none."""
+    def __init__(
+        self, assignment: Assignment, means: Means, before: Ownership | None = None
+    ) -> None:
+        """before: what was owned until now; pushes of it that are in doubt, of partitions that stay,
+        are counted here once that is known. Raises WorkerStateError where the assignment's state is none.
+        """
         known = None if assignment.state is None else WorkerState.decode(assignment.state)
         self.assignment = assignment
         self.event_ts_us = 0
@@ -110,6 +114,10 @@ class Ownership:
         # Pushes of which nobody knows, with what was predicted when they were made.
         self._doubts: dict[Span, Outcome] = {}
         self._left_behind: PipelinedLearner | None = None
+        if before is not None:
+            doubts, self._left_behind = before.let_go()
+            names = set(self._names())
+            self._doubts = {span: o for span, o in doubts.items() if span.partition in names}
 
     @property
     def state(self) -> WorkerState:

@@ -64,8 +64,10 @@ class _Encoded:
 class Reporter:
     """Reports every beat_s whatever the learning thread does, and at once when that is of note.
 
-    Where the coordinator cannot be reached, what it said last holds. A context manager of the thread
-    that learns, whose methods these are.
+    Where the coordinator cannot be reached, what it said last holds. Whether the worker has finished, or
+    is held, is said by the orders that the last report was answered with: from new orders on it is
+    waiting, until it stands as they say. A context manager of the thread that learns, whose methods
+    these are.
     """
 
     def __init__(
@@ -129,14 +131,20 @@ class Reporter:
 
     def stand(
         self,
+        seen: int,
         phase: WorkerPhase,
         *,
         held: int | None = None,
         suspects: Sequence[int] = (),
         error: str | None = None,
     ) -> None:
-        """The worker now stands so; what is new is reported at once."""
+        """The worker now stands so, by the first `seen` orders; what is new is reported at once.
+
+        No effect where there are newer orders, by which it may have to stand otherwise.
+        """
         with self._changed:
+            if seen != self._received:
+                return
             before = self._standing
             self._standing = replace(
                 before, phase=phase, held=held, suspects=tuple(suspects), error=error
@@ -230,5 +238,7 @@ class Reporter:
             if not outdated and orders != known:
                 self._orders = orders
                 self._received += 1
+                if self._standing.phase in ("finished", "held"):
+                    self._standing = replace(self._standing, phase="waiting", held=None)
             self._changed.notify_all()
         return True
