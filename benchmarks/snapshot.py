@@ -26,8 +26,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.harness import finish, median, parse_options, say, seconds
-from cluster.cli.app import SWITCH_INTERVAL_S
 from cluster.local.epochs import GATHER_ROWS
+from cluster.switching import SWITCH_INTERVAL_S
 from cluster.warmup import warm_up_learner
 from model.batch import Batch, FidColumn
 from model.features import Categorical, FeatureSpec, Numeric

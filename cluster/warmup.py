@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,17 +19,22 @@ from worker.learners import BatchLearner, ExampleLearner
 from worker.sources.ordered import OrderedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cluster.plan import Plan
     from model.features import FeatureLayout
     from worker.learners import Learner
 
+# What a process of a job does: everything, where there is only one.
+Duty = Literal["everything", "shard", "worker", "replica"]
+
 _ROWS = 8
 
 
-def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
-    """Compile what the plan will call, or load it from the cache.
+def warm_up(
+    plan: Plan, on_step: Callable[[str], None] | None = None, duty: Duty = "everything"
+) -> None:
+    """Compile what the plan will call in a process of this duty, or load it from the cache.
 
     on_step: told what comes next, for a progress line; the first run on a machine takes up to a
     minute, later ones a second.
@@ -45,10 +50,22 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
     else:
         learner = BatchLearner(plan.make_model(), layout, RoutingClient(shards))
     warm_up_learner(learner, layout)
-    say("compiling sync")
+    if duty != "worker":
+        say("compiling sync")
+        _warm_up_sync(shards, replicas=duty != "shard")
+    if plan.store is not None and duty in ("everything", "shard"):
+        say("compiling the store")
+        blocks = [shard.seal(sealed_us=0) for shard in shards]
+        warm_up_store(specs[0], [blocks[0], shards[0].seal(sealed_us=0)])
+    if duty in ("everything", "worker"):
+        say("compiling features")
+        _extract_first_rows(plan)
+
+
+def _warm_up_sync(shards: Sequence[Shard], *, replicas: bool) -> None:
     for shard in shards:
         base = shard.export(sealed_us=0)
-        for spec in shard.spec.tables:
+        for spec in shard.spec.tables if replicas else ():
             rows = base.tables[spec.name]
             replica = TableStore(spec, seed=0)
             replica.upsert(rows.fids, rows.weights, rows.last_seen_s)
@@ -56,12 +73,6 @@ def warm_up(plan: Plan, on_step: Callable[[str], None] | None = None) -> None:
             replica.read(rows.fids)
             replica.remove(rows.fids)
         shard.expire(now_s=0, budget_rows=1)
-    blocks = [shard.seal(sealed_us=0) for shard in shards]
-    if plan.store is not None:
-        say("compiling the store")
-        warm_up_store(specs[0], [blocks[0], shards[0].seal(sealed_us=0)])
-    say("compiling features")
-    _extract_first_rows(plan)
 
 
 def _extract_first_rows(plan: Plan) -> None:

@@ -13,7 +13,9 @@ from cluster.cli.exits import EXIT_CODES
 from cluster.cli.job import job_app
 from cluster.cli.predict import predict
 from cluster.cli.serve import serve
+from cluster.cli.stop import stop
 from cluster.cli.train import train
+from cluster.switching import SWITCH_INTERVAL_S
 
 app = typer.Typer(
     name="trilith",
@@ -27,6 +29,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.command()(serve)
+app.command()(stop)
 app.command()(predict)
 app.add_typer(job_app, name="job")
 
@@ -53,11 +56,6 @@ def options(
 # Layers here are small matrices, and training, replicas and servers already fill the cores: BLAS
 # threads that wait for each other made the demo 13 times slower on two cores. Read when numpy loads.
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-
-
-# Training hands the interpreter's lock back with every kernel; the threads beside it (preparation,
-# saving, replicas) then keep it for as long as this. At Python's 5 ms, saving cost training 5 % more.
-SWITCH_INTERVAL_S = 0.0005
 
 
 def main() -> None:

@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from cluster.cli.exits import exit_codes
+from cluster.cli.on_cluster import (
+    Address,
+    Replicas,
+    Shards,
+    ShowLogs,
+    Standbys,
+    Workers,
+    refuse_numbers,
+    serve_there,
+    shipped,
+)
 from cluster.cli.running import go_on_from, planned
 from cluster.cli.train import FromEpoch, JobFile, Quiet, Reset, Store  # noqa: TC001  # typer reads them
 
@@ -20,6 +31,12 @@ def serve(
     store: Store = None,
     from_epoch: FromEpoch = None,
     reset: Reset = None,
+    cluster: Address = None,
+    shards: Shards = None,
+    standbys: Standbys = None,
+    workers: Workers = None,
+    replicas: Replicas = None,
+    show_logs: ShowLogs = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn from a job's stream and serve what was learned, until Ctrl-C or SIGTERM.
@@ -27,14 +44,29 @@ def serve(
     The replicas listen where the job file says (serve.listen) and answer once the first block has
     arrived. They go on serving after the end of the stream, and where the source breaks off, which
     ends with exit code 3. Stopping is orderly: calls under way are finished, what was learned is
-    saved where the job has a store, then it ends with 0.
+    saved where the job has a store, then it ends with 0. With --cluster it runs on a Ray cluster.
 
     \b
     Examples:
       trilith serve examples/movielens-fm.yaml
       trilith predict --target 127.0.0.1:8500 --context user_id=42 --candidates movie_id=1
     """
+    numbers = {"shards": shards, "standbys": standbys, "workers": workers, "replicas": replicas}
+    if cluster is None:
+        refuse_numbers(**numbers, show_logs=show_logs)
     with exit_codes(str(job_file)):
+        if cluster is not None:
+            from ps.store.resume import GoOnFrom
+
+            serve_there(
+                shipped(job_file, numbers, store=store, serve=True),
+                cluster,
+                GoOnFrom(from_epoch, tuple(reset or ())),
+                quiet=quiet,
+                show_logs=show_logs,
+            )
+            typer.echo(f"{job_file}: stopped", err=True)
+            return
         plan = planned(job_file, store=store)
         _serve(plan, go_on_from(plan, from_epoch, reset), quiet)
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster.cli.exits import exit_codes
+from cluster.cli.on_cluster import (
+    Address,
+    Replicas,
+    Shards,
+    ShowLogs,
+    Standbys,
+    Workers,
+    refuse_numbers,
+    shipped,
+    train_there,
+)
 from cluster.cli.running import go_on_from, planned
 
 if TYPE_CHECKING:
@@ -69,6 +80,12 @@ def train(
     store: Store = None,
     from_epoch: FromEpoch = None,
     reset: Reset = None,
+    cluster: Address = None,
+    shards: Shards = None,
+    standbys: Standbys = None,
+    workers: Workers = None,
+    replicas: Replicas = None,
+    show_logs: ShowLogs = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn from a job's stream, each example predicted before it is learned from.
@@ -77,14 +94,34 @@ def train(
     stream gives the same digest, bit for bit. With a store, it goes on where it stopped or was killed,
     to the same end, and ps-admin operates it meanwhile.
 
+    With --cluster it runs on a Ray cluster, as the job file's cluster section says. Ctrl-C stops it in
+    order; where this command is killed the job goes on, and the same command attaches to it again.
+
     \b
     Examples:
       trilith train examples/movielens-fm.yaml
       trilith train examples/criteo-deepfm.yaml --json runs/criteo.json
       trilith train examples/synthetic.yaml --max-examples 1000000 --digest --quiet
       trilith train my-job.yaml --store runs/my-job/store --from 120
+      trilith train my-job.yaml --cluster auto --shards 4 --standbys 1 --workers 8
     """
+    numbers = {"shards": shards, "standbys": standbys, "workers": workers, "replicas": replicas}
+    if cluster is None:
+        refuse_numbers(**numbers, show_logs=show_logs)
     with exit_codes(str(job_file)):
+        if cluster is not None:
+            from ps.store.resume import GoOnFrom
+
+            code = train_there(
+                shipped(job_file, numbers, store=store, max_examples=max_examples),
+                cluster,
+                GoOnFrom(from_epoch, tuple(reset or ())),
+                json_file=json_file,
+                digest=digest,
+                quiet=quiet,
+                show_logs=show_logs,
+            )
+            raise typer.Exit(code)
         plan = planned(job_file, max_examples=max_examples, store=store)
         wanted = go_on_from(plan, from_epoch, reset)
         code = _train(plan, wanted, json_file, digest, quiet)
@@ -92,9 +129,7 @@ def train(
 
 
 def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, quiet: bool) -> int:
-    from rich.console import Console
-
-    from cluster.cli.outcome import group_tables, outcome, outcome_table, write_json
+    from cluster.cli.outcome import outcome
     from cluster.cli.reporter import reporting
     from cluster.cli.running import started
     from cluster.cli.signals import StopOnSignal
@@ -108,14 +143,23 @@ def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, q
             if progress.stopped:
                 reporter.say(f"stopped by {signals.cause}")
             found = outcome(plan.name, progress, run.metrics, run.digest() if digest else None)
-        if json_file is not None:
-            write_json(json_file, found)
-        console = Console()
-        for table in (outcome_table(found), *group_tables(found)):
-            console.print(table)
+        show_outcome(found, json_file)
         if failure is not None:
             raise failure
         return signals.exit_code
+
+
+def show_outcome(found: dict[str, Any], json_file: Path | None) -> None:
+    """Print what a run came to, and write it where that is wanted."""
+    from rich.console import Console
+
+    from cluster.cli.outcome import group_tables, outcome_table, write_json
+
+    if json_file is not None:
+        write_json(json_file, found)
+    console = Console()
+    for table in (outcome_table(found), *group_tables(found)):
+        console.print(table)
 
 
 def _learn(

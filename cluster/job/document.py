@@ -119,6 +119,11 @@ def parse_document(text: str, file: str, folder: Path, environment: Mapping[str,
     return Document(file, folder, root, reader.lines)
 
 
+def variables_of(text: str) -> list[str]:
+    """The environment variables that a text speaks of, each once."""
+    return list(dict.fromkeys(match[1] for match in _VARIABLE.finditer(text)))
+
+
 class _Reader:
     """The reading of one file, from nodes to values."""
 
