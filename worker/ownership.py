@@ -154,6 +154,10 @@ class Ownership:
         self._is_settled = True
         return client
 
+    def let_go(self) -> tuple[dict[Span, Outcome], PipelinedLearner | None]:
+        """What is in doubt, and what may still have pushes under way."""
+        return self._doubts, self._left_behind
+
     def learn(self, client: RoutingClient, interruption: Callable[[], Interruption | None]) -> bool:
         """Learn to the end of the partitions (True), or to an interruption.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from model.assemble import ExampleSpec
-    from ps.coordinator.orders import WorkerReport
+    from ps.coordinator.orders import ReplicaOrders, ReplicaReport, WorkerReport
     from ps.store.commit import Skips
     from tests.worker.elsewhere import Shards
     from worker.event_time_guard import GuardState
@@ -68,6 +68,9 @@ class Command:
             self.told[report.worker] = self._orders(report.worker)
             self.heard.notify_all()
             return self.told[report.worker]
+
+    def serve(self, report: ReplicaReport) -> ReplicaOrders:
+        raise NotImplementedError
 
     def state(self) -> bytes:
         """What is known of the stream over all."""

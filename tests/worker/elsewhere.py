@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ps.stream import Positions
 
 T = TypeVar("T")
-PATIENCE_S = 30.0
+PATIENCE_S = 20.0
 
 
 class Process:
