@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ps.clock import SystemClock
 from ps.host.held import HostLimits
@@ -134,5 +134,5 @@ class ShardActor:
 def _node_ip() -> str:
     import ray
 
-    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return address
+    find: Any = ray.util.get_node_ip_address
+    return str(find())

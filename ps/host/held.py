@@ -52,11 +52,14 @@ class HostLimits:
 
 @dataclass(slots=True)
 class _Rule:
-    """Who learns here. has_led: what it learned since its last block is in no other copy."""
+    """Who learns here, and the epoch under way. has_led: what it learned since its last block is in no
+    other copy. cut_rows: alive when the epoch was cut; gathered: its block, not handed on yet.
+    """
 
     leading: bool = False
     has_led: bool = False
     cut_rows: dict[str, int] = field(default_factory=dict)
+    gathered: Block | None = None
 
 
 class HeldShard:
@@ -272,15 +275,18 @@ class HeldShard:
 
     def _finish(self) -> None:
         """Gather the epoch under way to its end, if there is one."""
-        block = None
-        while block is None:
+        rule, handed_on = self._rule, False
+        while not handed_on:
             with self._turns:
-                if not self._shard.is_sealing:
+                if rule.gathered is None and not self._shard.is_sealing:
                     return
-                block = self._shard.gather(_GATHER_ROWS)  # 2
-                if block is not None:
-                    self.unsaved.add(block, self._rule.cut_rows)  # 3
-                    self.log.append(block)  # 4
+                # The shard has forgotten a block once it is out: it is kept until it is handed on.
+                rule.gathered = rule.gathered or self._shard.gather(_GATHER_ROWS)  # 2
+                if rule.gathered is not None:
+                    if self.unsaved.end != rule.gathered.cursor:
+                        self.unsaved.add(rule.gathered, rule.cut_rows)  # 3
+                    self.log.append(rule.gathered)  # 4
+                    rule.gathered, handed_on = None, True
 
     def _check_at(self, positions: Positions) -> None:
         found = self._shard.positions()

@@ -126,21 +126,26 @@ class ShardHost:
     def follow(
         self, term: int, spec: ShardSpec, shards: int, commit: Commit | None, leader: str
     ) -> HostStatus:
-        """See ShardPort. Told again to follow the same leader, with a newer commit: it goes on, and
-        drops the blocks that the store has.
+        """See ShardPort:
 
-        What has learned itself does not go on as a standby: what came after its last block is in no
-        other copy.
+        1. take no more pushes and pulls
+        2. forget the blocks that the store has
+        3. follow nobody else any more
+        4. follow the leader, from what is held or anew
+
+        Told again to follow the same leader, perhaps with a newer commit, it does 2 and goes on. What
+        has learned itself does not go on as a standby, for what came after its last block is in no
+        other copy; but it is there to lead until what was begun anew fits the leader.
         """
-        self.step_down(term)
+        self.step_down(term)  # 1
         with self._ruling, self._changing:
             self._must_obey(term)
             saved = cursor_of(commit, spec.shard, shards)
             if self._held is not None and saved is not None:
-                self._held.unsaved.forget(saved)
+                self._held.unsaved.forget(saved)  # 2
             if self._following is None or self._followed != (leader, spec, shards):
-                self._stop_following()
-                self._follow(spec, shards, commit, leader)
+                self._stop_following()  # 3
+                self._follow(spec, shards, commit, leader)  # 4
         return self.hello()
 
     def lead(
