@@ -191,10 +191,13 @@ class Commits:
     def _wait_counted(self, heads: Mapping[int, Block]) -> None:
         job = self._job
         live, owned = job.ownership.live(), job.ownership.owned()
+        stood = {chain.shard: chain.positions for chain in job.keeping.chains}
         awaited: dict[str, int] = {}
-        for head in heads.values():
+        for shard, head in heads.items():
             for partition, at in head.positions.items():
-                if owned.get(partition) in live:
+                # What has not moved, nobody may ever say anything of.
+                has_moved = at > stood[shard].get(partition, 0)
+                if has_moved and owned.get(partition) in live:
                     awaited[partition] = max(at, awaited.get(partition, at))
         job.members.wait_counted(awaited, _COUNTED_S)
 

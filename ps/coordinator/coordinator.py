@@ -244,10 +244,12 @@ class Coordinator:
             self._close()  # 4
         return job.keeping.newest
 
-    def abandon(self) -> None:
-        """Stop at once, saving nothing and keeping the claim: as if the process had died."""
-        self.job.stopped.set()
-        self._end_threads()
+    def abandon(self, join_s: float = _JOIN_S) -> None:
+        """Stop at once, saving nothing and keeping the claim: as if the process had died.
+
+        join_s: how long to wait for each thread to come to its end.
+        """
+        self._end_threads(join_s)
 
     def _commit_last(self) -> None:
         try:
@@ -294,12 +296,12 @@ class Coordinator:
             return f"{type(error).__name__}: {error}"
         return None
 
-    def _end_threads(self) -> None:
+    def _end_threads(self, join_s: float = _JOIN_S) -> None:
         self.job.stopped.set()
         self.job.woken.set()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(_JOIN_S)
+                thread.join(join_s)
         self.leadership.close()
         self.job.fanout.close()
 

@@ -102,14 +102,11 @@ class Members:
         return known[0] if len(known) == 1 else self._merge(known)
 
     def wait_counted(self, positions: Mapping[str, int], timeout_s: float) -> bool:
-        """Wait until what is reported has counted up to these positions; False: not in time.
-
-        A partition that no worker has said anything of is not waited for.
-        """
+        """Wait until what is reported has counted up to these positions; False: not in time."""
 
         def has_counted() -> bool:
             counted = self._counting.counted
-            return all(counted.get(p, at) >= at for p, at in positions.items())
+            return all(counted.get(p, 0) >= at for p, at in positions.items())
 
         with self._changed:
             return self._changed.wait_for(has_counted, timeout_s)

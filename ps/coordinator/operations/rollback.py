@@ -59,7 +59,7 @@ def roll_back(
         generation = job.keeping.draw()  # 3
         gone = _go_back(job, target, present, generation)  # 4
         commit = _commit(coordinator, target, left_out)  # 5
-        job.ownership.renew(generation, left_out, target.worker)  # 6
+        job.ownership.renew(generation, left_out, target.worker or None)  # 6
     went = list(gone.results.values())
     return RollbackReport(
         dry_run=False,
@@ -120,7 +120,7 @@ def _checked(
 ) -> tuple[Commit, Skips]:
     """The restore point, and what is left out from it on."""
     target = job.keeping.commit_of(epoch)
-    if not target.worker:
+    if not target.worker and any(target.positions.values()):
         raise SpecError(
             f"restore point {epoch} does not say how far the stream was counted, so training cannot "
             "go on from there; take another"

@@ -258,6 +258,7 @@ class Worker:
         self._starts = 0
         self._ended = threading.Event()
         self.fingerprint: str | None = None
+        self.error: str | None = None
 
     def start(self) -> None:
         self._starts += 1
@@ -334,13 +335,14 @@ class _Run:
             self.process,
             f"node of worker {self.worker.number}",
             own,
-            phase,
+            phase if self.worker.error is None else "failed",
             generation=generation,
             state=state,
             counted=dict(self.counted),
             examples=self.examples,
             held=held,
             suspects=self.suspects,
+            error=self.worker.error,
         )
         try:
             return coordinator.work(report)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ps.buckets import bucket_of, even_shard_map
 from ps.messages import RowGradients
 from ps.optimizers import Sgd
 from ps.shard_spec import ShardSpec
@@ -38,6 +39,12 @@ def fids_of(partition: str, begin: int, end: int) -> U64:
     seed = np.uint64(sum(partition.encode()))
     mixed = [(offsets * np.uint64(k) + seed) % np.uint64(FIDS) for k in (1, 7, 13)]
     return np.concatenate(mixed)
+
+
+def owner(fid: int, shards: int) -> int:
+    """The shard of a fid."""
+    bucket = int(bucket_of(np.array([fid], dtype=np.uint64))[0])
+    return int(even_shard_map(shards)[bucket])
 
 
 def gradients(fids: U64) -> RowGradients:

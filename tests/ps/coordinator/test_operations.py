@@ -98,7 +98,7 @@ def test_a_rollback_forgets_what_came_after_and_leaves_out_what_is_told(
     good = target.create_snapshot("good")
     world.limit(None)
     world.finish(saved=True)
-    skips = {"p": ((150, 250),)}
+    skips: Skips = {"p": ((150, 250),)}
     planned = target.rollback(good.epoch, skips, dry_run=True)
     world.limit(200)
     report = target.rollback(good.epoch, skips, dry_run=False)

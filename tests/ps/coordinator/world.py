@@ -17,6 +17,7 @@ from tests.ps.coordinator.fleet import DEADLINE_S, LocalFleet, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ps.shard import Shard
     from ps.store.commit import Commit, Skips
 
 
@@ -86,7 +87,7 @@ class World:
         """Another takes its place."""
         assert self.fleet.coordinator is not None
         dead, self.fleet.coordinator = self.fleet.coordinator, None
-        dead.abandon()
+        dead.abandon(0.2)
         return self.coordinate(successor=True)
 
     @property
@@ -110,7 +111,11 @@ class World:
 
         until(is_read, f"the end of the stream; {self.said[-8:]}")
         if saved:
-            until(lambda: self.newest().positions == ends, f"all is saved; {self.said[-8:]}")
+            until(lambda: self._saved() == ends, f"all is saved; {self.said[-8:]}")
+
+    def _saved(self) -> dict[str, int] | None:
+        commit = Catalog(self.fleet.location).newest_whole()
+        return None if commit is None else commit.positions
 
     def newest(self) -> Commit:
         """As the store has it."""
@@ -130,8 +135,12 @@ class World:
 
     def counts(self, commit: Commit) -> dict[int, int]:
         """What a restore point has counted."""
+        return stream.counts_in(self.shards_of(commit))
+
+    def shards_of(self, commit: Commit) -> list[Shard]:
+        """The shards of a restore point."""
         specs = stream.specs_for(len(commit.shards))
-        return stream.counts_in(restore_shards(self.fleet.location, commit, specs))
+        return restore_shards(self.fleet.location, commit, specs)
 
     def check_at_end(self, skips: Skips | None = None) -> Commit:
         """Stop the job, and look at what it leaves."""

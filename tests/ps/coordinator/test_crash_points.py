@@ -1,0 +1,107 @@
+"""A coordinator that dies between any two numbered steps, and its successor."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ps.coordinator.target import ClusterTarget
+from tests.faults.marks import Mark, marks_in
+from tests.ps.coordinator.crashing import Buried, dying_before
+from tests.ps.coordinator.fleet import DEADLINE_S, until
+from tests.ps.coordinator.test_operations import Knowledge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ps.admin.target import AdminTarget
+    from ps.store.commit import Skips
+    from tests.ps.coordinator.world import World
+
+# Threads of the dead end in the midst of what they were at.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+SKIPS: Skips = {"p": ((150, 250),)}
+OPERATIONS = [
+    (operation, mark)
+    for operation, files in {
+        "none": ("leadership", "commits"),
+        "snapshot": ("operations/snapshot", "holding"),
+        "rollback": ("operations/rollback",),
+        "reshard": ("operations/resharding",),
+        "failover": ("operations/failover",),
+        "stop": ("coordinator",),
+    }.items()
+    for file in files
+    for mark in marks_in(f"ps/coordinator/{file}.py")
+    # The first steps of the coordinator itself are those of its construction.
+    if not (operation == "stop" and mark in marks_in("ps/coordinator/coordinator.py")[:3])
+]
+
+
+def test_every_protocol_has_its_steps_marked() -> None:
+    assert len(OPERATIONS) >= 30
+
+
+@pytest.mark.parametrize(
+    ("operation", "mark"), OPERATIONS, ids=[f"{what}-{mark}" for what, mark in OPERATIONS]
+)
+@pytest.mark.parametrize("standbys", [0, 1])
+def test_a_successor_goes_on_wherever_the_coordinator_died(
+    make_world: Callable[..., World],
+    operation: str,
+    mark: Mark,
+    standbys: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    world = make_world(standbys=standbys, workers=2)
+    if operation == "none":
+        with dying_before(mark) as death:
+            world.coordinate()
+            start(world)
+            until(death.reached.is_set, f"it comes to {mark}")
+    else:
+        world.limit(100)
+        world.started()
+        world.finish(saved=True)
+        epoch = world.newest().at.epoch
+        world.limit(200)
+        world.finish()
+        with dying_before(mark) as death:
+            target = ClusterTarget(world.coordinator, Knowledge())
+            thread = threading.Thread(target=operate, args=(world, target, operation, epoch))
+            thread.start()
+            until(lambda: death.reached.is_set() or not thread.is_alive(), f"it comes to {mark}")
+    if not death.reached.is_set():
+        pytest.skip(f"the operation came to its end without {mark}")
+    record_property("crashes_between_steps", 1)
+    world.limit(None)
+    world.coordinator_dies().wait_whole(DEADLINE_S)
+    skips = world.coordinator.job.ownership.skips
+    assert skips in ({}, SKIPS)
+    world.check_at_end(skips)
+    death.bury()
+
+
+def start(world: World) -> None:
+    for worker in world.fleet.pool:
+        worker.start()
+
+
+def operate(world: World, target: AdminTarget, operation: str, epoch: int) -> None:
+    try:
+        match operation:
+            case "snapshot":
+                target.create_snapshot("one")
+            case "rollback":
+                target.rollback(epoch, SKIPS, dry_run=False)
+            case "reshard":
+                target.reshard(3, dry_run=False)
+            case "failover":
+                target.failover(0)
+            case "stop":
+                world.coordinator.stop()
+    except Buried:
+        return
