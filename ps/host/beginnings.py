@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ps.errors import NoRestorePointError
 from ps.host.stored import cursor_of, newest_commit, restored_shard
 from ps.host.warmup import warm_up
 from ps.shard import Shard
@@ -58,5 +59,8 @@ class StoredBeginnings:
 
     def saved(self) -> Cursor | None:
         """See Beginnings."""
-        commit = newest_commit(self._store(), self._shards)
+        try:
+            commit = newest_commit(self._store(), self._shards)
+        except NoRestorePointError:
+            return None
         return cursor_of(commit, self._spec.shard, self._shards)

@@ -123,15 +123,25 @@ class Following:
         if held is self._begun:
             self._take(held)
         elif held.unsaved.crowded():
+            self._thin_out(held)
+
+    def _thin_out(self, held: HeldShard) -> None:
+        """Drop what the store has before blocks are merged between which it may stand."""
+        try:
             saved = self._beginnings.saved()
+        except PsError as error:
+            logger.warning("cannot see what is saved, for now: %s", error)
+        else:
             if saved is not None:
                 held.unsaved.forget(saved)
-            held.thin_out()
+        held.thin_out()
 
     def _begin(self, feed: BlockSource) -> None:
         """Anew: from the store, and from a base of the leader where that cannot be or did not help."""
         if self._beginnings_made >= _BEGINNINGS_AT_ONCE:
             self._ended.wait(_RETRY_S)
+        if self._ended.is_set():
+            return
         held = None
         if self._beginnings_made % 2 == 0:
             try:

@@ -143,6 +143,31 @@ def test_a_standby_knows_of_itself_what_the_store_has(world: World) -> None:
     assert world.restored().digest() == standby.digest()
 
 
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_standby_follows_on_whether_the_store_can_be_seen_or_not(
+    world: World, reachable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = world.started("a")
+    standby = world.standby("b", leader, HostLimits(unsaved_blocks=16))
+    push(leader, 1, 0)
+    caught_up(standby, world.seal(leader))
+
+    def unreachable(prefix: str) -> object:
+        raise StoreUnavailableError("no answer")
+
+    with monkeypatch.context() as patched:
+        if not reachable:
+            patched.setattr(world.location, "list", unreachable)
+        for step in range(1, 40):
+            push(leader, 1, step)
+            caught_up(standby, world.seal(leader))
+        assert standby.hello().last_error is None
+    world.kill(leader)
+    world.lead(standby)
+    assert world.save(standby).head.positions == {"p": 40}
+    assert world.restored().digest() == standby.digest()
+
+
 def test_a_slow_store_holds_up_neither_seals_nor_pushes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

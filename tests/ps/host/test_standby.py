@@ -209,7 +209,11 @@ def test_told_where_the_store_is_a_standby_forgets(world: World) -> None:
     assert standby.save(1, world.stands).quiet
 
 
-def test_pushes_beside_seals_reach_the_standby(world: World) -> None:
+def test_pushes_beside_seals_reach_the_standby(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take turns with the pieces of epochs that are being gathered, and with bases."""
+    monkeypatch.setattr("ps.host.held._GATHER_ROWS", 7)
     leader = world.started("a")
     standby = world.standby("b", leader)
     faults: list[BaseException] = []
@@ -229,6 +233,8 @@ def test_pushes_beside_seals_reach_the_standby(world: World) -> None:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         world.seal(leader)
+        late = Shard(SPEC)
+        assert late.apply(leader.base())
     for thread in threads:
         thread.join()
     assert not faults
