@@ -56,7 +56,7 @@ class RetrySettings:
 class PredictClient:
     """Asks servers in turn, passes over those that cannot answer, and says what went wrong.
 
-    gRPC watches the health of every server: one that is down, or not serving, costs a call nothing.
+    The health of every server is watched: one that is down, or not serving, costs a call nothing.
     One that is lost in the middle of a call costs asking another one. May be used from any number of
     threads. Close it, or use it as a context manager.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving import predict_pb2 as pb
 from serving import predict_pb2_grpc as pb_grpc
@@ -24,25 +24,19 @@ if TYPE_CHECKING:
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["Predict"].full_name
 
-# gRPC itself watches the health of each server, and fails calls to one that is not serving at once.
-# The policy has one address to choose from; health checking comes with it and not with pick_first.
-_SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": _SERVICE},
-    }
-)
 _OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.service_config", _SERVICE_CONFIG),
     # A server that comes back is found within half a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     # How long a try to connect may take, in spite of its name.
     ("grpc.min_reconnect_backoff_ms", 2_000),
     # A machine that vanishes without a word is noticed: what is sent to it must be confirmed within
-    # a second, and where nothing is sent it is asked every few seconds.
-    ("grpc.keepalive_time_ms", 5_000),
+    # a second, and where nothing is sent it is asked every two. gRPC waits for a ping's answer as
+    # long as its ping timeout says, a minute by default, whatever the timeout of keepalive.
+    ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 1_000),
+    ("grpc.http2.ping_timeout_ms", 1_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 _ERRORS: dict[grpc.StatusCode, type[PredictError]] = {
@@ -58,15 +52,17 @@ _ERRORS: dict[grpc.StatusCode, type[PredictError]] = {
 # How gRPC tells of a connection that broke in the middle of a call, other than by UNAVAILABLE.
 _BROKEN = ("RST_STREAM", "Stream removed", "Socket closed", "Connection reset")
 
-# A server that did not answer is passed over this long, unless its channel says that all is well.
+# A server that did not answer is passed over this long, though its health may say that all is well.
 _BENCHED_S = 1.0
+# After the end of a watch, before the next: gRPC waits by itself for a server that is not there.
+_WATCH_AGAIN_S = 0.05
 
 
 class Upstream:
     """One server. May be used from any number of threads.
 
-    A channel that has lost its server, or whose server says NOT_SERVING, is found out by gRPC, which
-    tries again by itself; meanwhile is_good() is False.
+    A thread watches its health, by the standard service: a server that is lost, or says NOT_SERVING,
+    is known to be so before anybody calls it, and known to be back.
     """
 
     def __init__(self, target: str, root_certificates: bytes | None, clock: Clock) -> None:
@@ -76,18 +72,19 @@ class Upstream:
         stub = pb_grpc.PredictStub(self._channel)
         self._calls: dict[str, Any] = {"Predict": stub.Predict, "GetModel": stub.GetModel}
         self._lock = threading.Lock()
-        self._state: grpc.ChannelConnectivity | None = None
+        self._is_serving = False
         self._has_failed = False
         self._benched_until_s: float | None = None
         self._under_way = 0
         self._retired = False
         self._closed = False
-        self._channel.subscribe(self._note, try_to_connect=True)
+        self._closing = threading.Event()
+        threading.Thread(target=self._watch, name=f"health {target}", daemon=True).start()
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection to a server that serves, as far as is known."""
-        return self._state is grpc.ChannelConnectivity.READY
+        return self._is_serving
 
     def is_good(self) -> bool:
         """Whether a call would probably be answered; True of one that was never tried."""
@@ -133,7 +130,8 @@ class Upstream:
         return kind(f"{code.name}: {details}", self.target)
 
     def bench(self) -> None:
-        """Pass it over for a moment, while there are others."""
+        """Pass it over while there are others: for a moment, or until its health can be told."""
+        self._has_failed |= not self._is_serving
         self._benched_until_s = self._clock.monotonic_s() + _BENCHED_S
 
     def retire(self) -> None:
@@ -148,7 +146,7 @@ class Upstream:
         """End the connection; calls under way fail."""
         with self._lock:
             self._closed = True
-        self._channel.unsubscribe(self._note)
+        self._closing.set()
         self._channel.close()
 
     def _begin(self) -> None:
@@ -165,17 +163,29 @@ class Upstream:
         if is_over:
             self.close()
 
-    def _note(self, state: grpc.ChannelConnectivity) -> None:
-        """Called by gRPC with each new state of the channel."""
-        before, self._state = self._state, state
-        if state is grpc.ChannelConnectivity.READY:
-            self._has_failed = False
+    def _watch(self) -> None:
+        """Follow the server's health for as long as it is one of the servers."""
+        stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        wanted = health_pb2.HealthCheckRequest(service=_SERVICE)
+        while not self._closing.is_set():
+            try:
+                for answer in stub.Watch(wanted, wait_for_ready=True):
+                    self._note(serving=answer.status == health_pb2.HealthCheckResponse.SERVING)
+            except grpc.RpcError as error:
+                call: Any = error
+                if call.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    self._note(serving=True)  # what cannot be asked is tried
+                    return
+            except ValueError:  # gRPC's word for a channel that was closed
+                return
+            self._note(serving=False)
+            self._closing.wait(_WATCH_AGAIN_S)
+
+    def _note(self, *, serving: bool) -> None:
+        self._is_serving = serving
+        self._has_failed = not serving
+        if serving:
             self._benched_until_s = None
-        elif (
-            before is grpc.ChannelConnectivity.READY
-            or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
-        ):
-            self._has_failed = True
 
 
 def _channel(target: str, root_certificates: bytes | None) -> grpc.Channel:

@@ -15,7 +15,7 @@ import pytest
 
 from ps.clock import SystemClock
 from serving.client import PredictClient, RetrySettings
-from serving.errors import NoReplicaError, PredictError
+from serving.errors import NoReplicaError, PredictError, PredictTimeoutError
 from tests.serving.world import World, block, make_world
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_no_call_fails_while_servers_are_killed_one_after_the_other(
         for child in children:
             _wait_until_used(client, child.target)
         with Load(client) as load:
-            for kill in range(4):
+            for kill in range(3):
                 load.wait_for(rng.randrange(1, 200))
                 dead = children[kill % 2]
                 dead.kill()
@@ -196,6 +196,34 @@ def test_a_server_that_hangs_costs_a_hedged_call_little() -> None:
                 _predict(client)
             print(f"8 calls in {clock.monotonic_s() - began_s:.2f} s")
             assert clock.monotonic_s() - began_s < DEADLINE_S / 2
+
+
+def test_a_server_that_hangs_keeps_no_call_beyond_its_deadline_and_is_passed_over_then() -> None:
+    with make_world().server() as one, _hanging() as child:
+        targets = [child.target, one.target]
+        with PredictClient(targets, timeout_s=DEADLINE_S) as client:
+            for target in targets:
+                _wait_until_used(client, target)
+            child.kill(signal.SIGSTOP)
+            clock = SystemClock()
+            began_s = clock.monotonic_s()
+            late = 0
+            for _ in range(6):
+                try:
+                    client.predict(CONTEXT, ITEMS, timeout_s=0.2)
+                except PredictTimeoutError:
+                    late += 1
+            assert clock.monotonic_s() - began_s < DEADLINE_S / 2
+            assert late == 1
+            # The connection is given up for lost, and then it costs nothing at all.
+            [upstream] = [u for u in client._roster._servers if u.target == child.target]
+            waiting = threading.Event()
+            while upstream.is_connected:
+                assert clock.monotonic_s() - began_s < DEADLINE_S
+                waiting.wait(0.05)
+            print(f"given up for lost after {clock.monotonic_s() - began_s:.1f} s")
+            for _ in range(6):
+                client.predict(CONTEXT, ITEMS, timeout_s=DEADLINE_S)
 
 
 def test_a_target_that_nobody_answers_at_does_not_use_up_the_deadline() -> None:

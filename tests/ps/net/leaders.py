@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ps.block import Cursor
 from ps.blocklog import BlockLog
 from ps.clock import SystemClock
 from ps.directory import Directory, Leader
-from ps.errors import ShardUnavailableError
+from ps.errors import NotLeadingError, ShardUnavailableError
 from ps.shard import Shard
 from ps.store.catalog import Catalog
 from ps.store.claim import take_claim
@@ -18,14 +20,17 @@ from ps.store.description import describe
 from ps.store.holder import Holder
 from ps.store.merge import merge_blocks
 from ps.store.opening import open_location
+from ps.store.reshard import reshard_bases
 from ps.store.restore import restore_shards
 from ps.store.writer import Epoch, StoreWriter
 from tests.ps.store.models import push, specs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ps.block import Block, Cursor
+    from ps.block import Block
+    from ps.shard_spec import ShardSpec
     from ps.store.commit import Commit
 
 PLENTY = 1 << 28
@@ -35,8 +40,9 @@ _STEP_S = 0.02
 class LeaderHere:
     """A shard that leads, and the blocks it hands out; unreachable where it is cut off."""
 
-    def __init__(self, shard: Shard, unsaved: list[Block], max_blocks: int) -> None:
+    def __init__(self, shard: Shard, shards: int, unsaved: list[Block], max_blocks: int) -> None:
         self.shard = shard
+        self.shards = shards
         self.unsaved = unsaved
         self.log = BlockLog(max_blocks=max_blocks)
         self.reachable = True
@@ -54,9 +60,10 @@ class LeaderHere:
 class Connection:
     """A BlockSource to a leader here."""
 
-    def __init__(self, leader: LeaderHere | None, number: int) -> None:
+    def __init__(self, leader: LeaderHere | None, number: int, shards: int) -> None:
         self._leader = leader
         self._number = number
+        self._shards = shards
         self._closed = False
 
     def read(self, after: Cursor, wait_s: float) -> list[Block]:
@@ -81,6 +88,9 @@ class Connection:
     def _reach(self) -> LeaderHere:
         if self._closed or self._leader is None or not self._leader.reachable:
             raise ShardUnavailableError(f"shard {self._number}", "it is cut off")
+        held = (self._leader.shard.spec.shard, self._leader.shards)
+        if held != (self._number, self._shards):
+            raise NotLeadingError(f"shard {self._number}", "read", f"holds {held}")
         return self._leader
 
 
@@ -89,8 +99,19 @@ class Leaders:
     connect().
     """
 
-    def __init__(self, folder: Path, shards: int, *, max_blocks: int = 4) -> None:
-        self.specs = specs(shards)
+    def __init__(
+        self,
+        folder: Path,
+        shards: int,
+        *,
+        max_blocks: int = 4,
+        make_specs: Callable[[int], Sequence[ShardSpec]] = specs,
+        learn: Callable[[Sequence[Shard], int], None] = push,
+    ) -> None:
+        """learn: pushes one step of the stream, by number, to all shards."""
+        self._make_specs = make_specs
+        self._learn = learn
+        self.specs = make_specs(shards)
         self.location = open_location(str(folder))
         self._claim = take_claim(
             self.location, Holder.of_this_process("test"), clock=SystemClock(), lease_s=60.0
@@ -107,7 +128,7 @@ class Leaders:
         self.epoch = 0
         self.step = 0
         self.leaders: list[LeaderHere | None] = [
-            LeaderHere(Shard(spec), [], max_blocks) for spec in self.specs
+            LeaderHere(Shard(spec), shards, [], max_blocks) for spec in self.specs
         ]
         for shard in self.shards:
             shard.promote(1)
@@ -145,8 +166,7 @@ class Leaders:
         return self.directory
 
     def connect(self, leader: Leader, shards: int) -> Connection:
-        assert shards == len(self.specs)
-        return Connection(self._by_address.get(leader.address), leader.shard)
+        return Connection(self._by_address.get(leader.address), leader.shard, shards)
 
     def learn(self, steps: int) -> None:
         """As a worker does after a failure: from the oldest position of any shard."""
@@ -157,7 +177,7 @@ class Leaders:
             assert leader is not None
             leader.lock.acquire()
         for step in range(begin, self.step):
-            push(self.shards, step)
+            self._learn(self.shards, step)
         for leader in self.leaders:
             assert leader is not None
             leader.lock.release()
@@ -210,5 +230,20 @@ class Leaders:
         self.generation += 1
         self.epoch += 1
         shard.promote(self.generation, epoch=self.epoch)
-        self.leaders[number] = LeaderHere(shard, kept, self._max_blocks)
+        self.leaders[number] = LeaderHere(shard, len(self.specs), kept, self._max_blocks)
+        self.seal()
+
+    def reshard(self, shards: int) -> None:
+        """Other leaders, at the same positions; those there were go on handing out what they have."""
+        commit = self.save()
+        self.generation += 2
+        self.epoch += 1
+        at = Cursor(self.epoch, self.generation - 1)
+        chains, _ = reshard_bases(self.location, commit, shards, at, memory_bytes=PLENTY)
+        self.specs = self._make_specs(shards)
+        fresh = restore_shards(self.location, replace(commit, shards=chains), self.specs)
+        for shard in fresh:
+            shard.promote(self.generation, epoch=self.epoch)
+        self.leaders = [LeaderHere(shard, shards, [], self._max_blocks) for shard in fresh]
+        self._writer.replace_chains(chains)
         self.seal()

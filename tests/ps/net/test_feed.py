@@ -13,15 +13,17 @@ import pytest
 from ps.block import Cursor
 from ps.client import RoutingClient
 from ps.clock import ManualClock, SystemClock
+from ps.directory import Directory, Leader
 from ps.errors import BlockError, BlockGapError, ForeignBlockError, PsError, SpecError
-from ps.net.feed import LeaderFeed
+from ps.net.feed import LeaderFeed, by_network
 from ps.net.feed_source import FallbackSource
 from ps.net.feed_store import StoredBlocks
 from ps.shard import Shard
 from serving.follower import Follower, RetryDelays
 from serving.from_specs import replica_of
 from tests.ps.net.leaders import Leaders
-from tests.ps.store.models import TABLES, all_fids
+from tests.ps.net.served import TOKEN, HeldShard, serve
+from tests.ps.store.models import TABLES, all_fids, push, specs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +75,11 @@ def _wait_until(condition: Callable[[], bool], what: str = "") -> None:
             return
         waiting.wait(0.005)
     raise AssertionError(f"never came true: {what}")
+
+
+def _stands_at(replica: Replica, at: Cursor) -> bool:
+    found = replica.cursor(0)
+    return found is not None and (found.epoch, found.generation) == at
 
 
 class Reader:
@@ -317,6 +324,37 @@ def test_nothing_of_the_store_is_given_before_a_pause_is_made_up_for(leaders: Le
             leader.reachable = True
         reader.wait_for(leaders)
         assert reader.feed.status().counts.blocks_from_store == 0
+
+
+def test_leaders_are_followed_over_the_network() -> None:
+    [spec] = specs(1)
+    held = HeldShard(Shard(spec))
+    held.shard.promote(1)
+    push([held.shard], 0)
+    held.seal()
+    with serve(held) as server:
+        directory = Directory((1, 1), (Leader(0, server.address, 1),))
+        feed = LeaderFeed(directory, by_network(TOKEN, SystemClock()))
+        replica = replica_of([spec], ManualClock())
+        follower = Follower(replica, feed, poll_s=3600.0)
+        feed.when_news(follower.wake)
+        with follower:
+            assert replica.wait_ready(DEADLINE_S)
+            for step in range(1, 4):
+                push([held.shard], step)
+                at = held.seal().cursor
+                _wait_until(lambda at=at: _stands_at(replica, at), f"{at}")  # type: ignore[misc]
+            table = TABLES[0].name
+            rows = replica.read({table: all_fids(table)}).rows[table]
+            np.testing.assert_array_equal(rows, held.shard.pull({table: all_fids(table)})[table])
+            # Nobody leads, then another one does: what is under way to the first is given up.
+            feed.turn_to(Directory((1, 2), (None,)))
+            assert 0 in feed.status().faults
+            feed.turn_to(Directory((1, 3), (Leader(0, server.address, 1),)))
+            push([held.shard], 4)
+            at = held.seal().cursor
+            _wait_until(lambda: _stands_at(replica, at), f"{at}")
+        feed.close()
 
 
 def test_older_directories_and_other_numbers_of_shards_are_refused(leaders: Leaders) -> None:
