@@ -23,7 +23,9 @@ class HostStatus:
     """One process of a shard at a glance.
 
     process: drawn anew whenever the process starts. address: of its data service. shard, shards: what
-    it holds, of how many; None while empty. status: as an operator sees it. fingerprint: of its code.
+    it holds, of how many; None while it holds nothing. cursor: its newest epoch; where it has just begun
+    to lead, that from which it numbers on, at its own generation. status: as an operator sees it.
+    fingerprint: of its code. last_error: why a standby cannot follow just now.
     """
 
     process: str
@@ -77,7 +79,8 @@ class ShardPort(Protocol):
         ...
 
     def restore(self, term: int, spec: ShardSpec, shards: int, commit: Commit | None) -> HostStatus:
-        """Hold this shard as a restore point has it (None: as it begins), and wait to lead or follow.
+        """Hold this shard as a restore point has it (None: as it begins), and wait to lead or follow:
+        its role is following, though it follows nobody yet.
 
         Whatever the process held before is dropped once the new one stands. Raises StoreError.
         """
@@ -109,7 +112,7 @@ class ShardPort(Protocol):
         """End the current epoch as this one, and hand its block to all who follow.
 
         Where this epoch has been sealed already, or a later one: no effect. Returns the newest cursor
-        sealed. Pushes go on while rows are gathered.
+        sealed. Pushes go on while rows are gathered. Raises NotLeadingError.
         """
         ...
 
