@@ -85,6 +85,31 @@ def test_a_successor_goes_on_wherever_the_coordinator_died(
     death.bury()
 
 
+@pytest.mark.parametrize(
+    "mark", marks_in("ps/coordinator/coordinator.py")[:3], ids=lambda mark: f"begin-{mark}"
+)
+def test_a_coordinator_that_dies_as_it_begins_leaves_the_store_as_it_was(
+    make_world: Callable[..., World], mark: Mark
+) -> None:
+    world = make_world()
+    world.limit(100)
+    world.started()
+    world.finish()
+    world.coordinator.stop()
+    before = world.newest()
+    world.fleet.coordinator = None
+    world.shards = 3  # so that bases are written
+    world.fleet.resize(3, 0.0)
+    with dying_before(mark) as death:
+        threading.Thread(target=world.coordinate).start()
+        until(death.reached.is_set, f"it comes to {mark}")
+    assert world.newest().at == before.at
+    world.limit(None)
+    world.coordinate(successor=True).wait_whole(DEADLINE_S)
+    assert len(world.check_at_end().shards) == 2
+    death.bury()
+
+
 def start(world: World) -> None:
     for worker in world.fleet.pool:
         worker.start()
