@@ -1,12 +1,12 @@
 #!/bin/sh
-# Put on a Debian machine what `ray up` asks of the machines it is shown: an SSH server, an SSH
-# client and rsync. Run by the test as root; nothing is done where all of it is there already.
-# No service is started: the test runs a server of its own, on loopback, and ends it.
+# Put on a Debian machine what `ray up` asks of the machines it is shown, and what the test makes
+# machines of: an SSH server, an SSH client, rsync, iproute2. Run by the test as root; nothing is done
+# where all of it is there already. No service is started: the test runs servers of its own.
 set -eu
 
 have() {
     [ -x /usr/sbin/sshd ] && command -v ssh >/dev/null && command -v ssh-keygen >/dev/null &&
-        command -v rsync >/dev/null
+        command -v rsync >/dev/null && command -v ip >/dev/null
 }
 
 have && exit 0
@@ -22,5 +22,6 @@ if [ ! -e "$policy" ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq -o Acquire::Retries=2 update
-apt-get -qq --no-install-recommends install openssh-server openssh-client rsync >/dev/null
+apt-get -qq -o DPkg::Lock::Timeout=60 --no-install-recommends install \
+    openssh-server openssh-client rsync iproute2 >/dev/null
 have || { echo "installed, and yet something is missing" >&2; exit 4; }
