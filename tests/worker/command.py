@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from model.assemble import ExampleSpec
+    from model.model import Model
     from ps.coordinator.orders import ReplicaOrders, ReplicaReport, WorkerReport
     from ps.store.commit import Skips
     from tests.worker.elsewhere import Shards
@@ -163,12 +164,13 @@ def worker(
     open_stream: OpenStream,
     staleness: int = 0,
     passes: int = 1,
-    kind: str = "counting",
+    make_model: Callable[[], Model] | None = None,
+    metrics: MetricsSpec | None = None,
 ) -> WorkerLoop:
     return WorkerLoop(
         WorkerIdentity(number, f"process-{number}", "here", "same"),
         WorkerSettings(
-            MetricsSpec(window_s=None, total_bins=64),
+            metrics or MetricsSpec(window_s=None, total_bins=64),
             staleness=staleness,
             passes=passes,
             beat_s=BEAT_S,
@@ -176,7 +178,7 @@ def worker(
         ),
         connect=command.shards.connect,
         open_stream=open_stream,
-        make_model=lambda: build_model(kind, examples.features.layout, {}),
+        make_model=make_model or (lambda: build_model("counting", examples.features.layout, {})),
         layout=examples.features.layout,
         coordination=command,
         clock=SystemClock(),
