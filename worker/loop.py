@@ -212,6 +212,7 @@ class WorkerLoop:
         try:
             client = ownership.take_up(self._connections.to(leaders), suspects)
             self._leaders = tuple(leaders)
+            self._reporter.keep(ownership.state, ownership.counted)
             self._reporter.stand(seen, "learning")
             self._has_ended = work(ownership, client)
             self._attempts = 0
@@ -277,7 +278,7 @@ class WorkerLoop:
         self._state_at_s = self._clock.monotonic_s()
         self._reported_batches = ownership.batches
         self._reporter.count(ownership.examples, ownership.event_ts_us)
-        self._reporter.keep(ownership.state)
+        self._reporter.keep(ownership.state, ownership.counted)
 
 
 def _nothing(assignment: Assignment) -> Assignment:

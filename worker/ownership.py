@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ps.coordinator.orders import Assignment
     from ps.handle import ShardHandle
     from ps.store.commit import Skips
-    from ps.stream import Span
+    from ps.stream import Positions, Span
     from worker.event_time_guard import GuardState
     from worker.pipeline import Ready
     from worker.preparation import Prepared
@@ -123,6 +123,17 @@ class Ownership:
     def state(self) -> WorkerState:
         """What has become of the partitions under this assignment: a copy."""
         return self._ledger.state()
+
+    @property
+    def counted(self) -> Positions:
+        """By partition, up to where nothing is left to count: what all shards had when they were taken
+        up was counted by whoever pushed it, or by nobody.
+        """
+        counted = dict(self._ledger.positions)
+        for name in self._names():
+            if name in self._cuts:
+                counted[name] = max(self._cuts[name][0], counted.get(name, 0))
+        return counted
 
     @property
     def examples(self) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ps.clock import Clock
     from ps.coordinator.orders import Coordination, WorkerOrders, WorkerPhase
+    from ps.stream import Positions
     from worker.stages import Stages
     from worker.state import WorkerState
 
@@ -40,6 +41,7 @@ class _Standing:
     phase: WorkerPhase = "waiting"
     generation: int | None = None
     state: WorkerState | None = None
+    counted: Positions = field(default_factory=dict)
     examples: int = 0
     event_ts_us: int = 0
     held: int | None = None
@@ -127,7 +129,8 @@ class Reporter:
     def take_up(self, generation: int | None, state: WorkerState | None) -> None:
         """From now on report under this assignment, None: under none; state: with which it begins."""
         with self._changed:
-            self._standing = _Standing(generation=generation, state=state)
+            counted = {} if state is None else dict(state.positions)
+            self._standing = _Standing(generation=generation, state=state, counted=counted)
 
     def stand(
         self,
@@ -158,10 +161,13 @@ class Reporter:
         with self._changed:
             self._standing = replace(self._standing, examples=examples, event_ts_us=event_ts_us)
 
-    def keep(self, state: WorkerState) -> None:
-        """What has become of the stream, as of now: a copy that nobody changes any more."""
+    def keep(self, state: WorkerState, counted: Positions) -> None:
+        """What has become of the stream, as of now: copies that nobody changes any more.
+
+        counted: up to where nobody has anything left to count.
+        """
         with self._changed:
-            self._standing = replace(self._standing, state=state)
+            self._standing = replace(self._standing, state=state, counted=counted)
 
     def deliver(self, timeout_s: float) -> bool:
         """Have what has been said until now reported; False where it was not in time."""
@@ -217,7 +223,7 @@ class Reporter:
             phase=phase,
             generation=standing.generation,
             state=data,
-            counted={} if state is None else dict(state.positions),
+            counted=standing.counted,
             examples=standing.examples,
             examples_per_s=examples_per_s,
             event_ts_us=standing.event_ts_us,

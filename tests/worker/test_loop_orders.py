@@ -222,6 +222,21 @@ def test_skips_are_left_out_and_what_was_counted_is_not_counted_again() -> None:
     assert_counted_once(shards, SOURCE)
 
 
+def test_what_nobody_will_count_any_more_is_no_reason_to_wait_for_reports() -> None:
+    shards = shards_of(2)
+    dead, command = Command(shards), Command(shards)
+    dead.assign({0: "ab"})
+    with working(dead, worker(0, dead, ONE_ID, opened(SOURCE, ONE_ID, BATCH))):
+        dead.wait_for_phase("finished", 0)
+    command.generation = 1
+    command.assign({0: "ab"})
+    with working(command, worker(0, command, ONE_ID, opened(SOURCE, ONE_ID, BATCH))):
+        command.wait_for_phase("finished", 0)
+        assert command.reports[0].counted == {"a": 300, "b": 200}
+    assert examples_known(command) == 0
+    assert_counted_once(shards, SOURCE)
+
+
 def test_a_rewind_judges_event_times_as_of_the_place_rewound_to() -> None:
     shards = shards_of(1)
     command = Command(shards)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from worker.sources.files import DataFile
 
-    class _Pieces(Protocol):
+    class Pieces(Protocol):
         """A file's record batches from a record on: yields (ordinal of the first row, batch)."""
 
         def __call__(
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
         ) -> Iterator[tuple[int, pa.RecordBatch]]: ...
 
 
-class _ColumnarSource:
-    """What both kinds have in common: cutting stored batches into chunks of chunk_rows."""
+class ColumnarSource:
+    """What all of them have in common: cutting stored batches into chunks of chunk_rows."""
 
     def __init__(
         self,
         path: str,
-        pieces: _Pieces,
+        pieces: Pieces,
         select: Sequence[str] | None,
         chunk_rows: int,
     ) -> None:
@@ -69,7 +69,7 @@ class _ColumnarSource:
             ) from error
 
 
-class ParquetSource(_ColumnarSource):
+class ParquetSource(ColumnarSource):
     """A Source over Parquet files.
 
     Row groups before begin are skipped unread. Memory: about one row group of the selected columns.
@@ -86,7 +86,7 @@ class ParquetSource(_ColumnarSource):
         super().__init__(path, _parquet_pieces, select, chunk_rows)
 
 
-class ArrowSource(_ColumnarSource):
+class ArrowSource(ColumnarSource):
     """A Source over Arrow IPC files (Feather version 2 is the same).
 
     A local file is mapped into memory and its columns, unless stored compressed, are handed over
@@ -108,7 +108,7 @@ def _parquet_pieces(
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     with file.open() as raw:
         stored = pq.ParquetFile(raw)
-        _check(file, stored.metadata.num_rows, begin, stored.schema_arrow.names, select)
+        check_contents(file, stored.metadata.num_rows, begin, stored.schema_arrow.names, select)
         first = 0
         for group in range(stored.num_row_groups):
             n = stored.metadata.row_group(group).num_rows
@@ -129,7 +129,7 @@ def _arrow_pieces(
         source = pa.BufferReader(file.open().read())
     with source, pa.ipc.open_file(source) as stored:
         sizes = [stored.get_batch(i).num_rows for i in range(stored.num_record_batches)]
-        _check(file, sum(sizes), begin, stored.schema.names, select)
+        check_contents(file, sum(sizes), begin, stored.schema.names, select)
         first = 0
         for i, n in enumerate(sizes):
             if first + n > begin:
@@ -138,9 +138,10 @@ def _arrow_pieces(
             first += n
 
 
-def _check(
+def check_contents(
     file: DataFile, total: int, begin: int, names: list[str], select: list[str] | None
 ) -> None:
+    """Refuse a file without records, or that ends before begin, or lacks a column (SourceError)."""
     if missing := [name for name in select or [] if name not in names]:
         raise SourceError(
             file.partition,
