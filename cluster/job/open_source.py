@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from cluster.fleet.ray_data import RayDataParquetSource
 from cluster.job.places import place
 from cluster.job.sources import (
     ArrowSource,
@@ -88,6 +89,8 @@ def _opened(job: Job, columns: list[str]) -> Source:
             if section.columns is not None:
                 types = {name: _ARROW_TYPES[kind] for name, kind in section.columns.items()}
             return JsonLinesSource(path, columns=types, max_record_bytes=section.max_record_bytes)
+        case ParquetSource(read_with="ray_data"):
+            return RayDataParquetSource(path, select=columns)
         case ParquetSource():
             return columnar.ParquetSource(path, select=columns)
         case ArrowSource():

@@ -65,6 +65,10 @@ class ParquetSource(_Files):
     """Parquet files."""
 
     format: Literal["parquet"]
+    read_with: Annotated[
+        Literal["pyarrow", "ray_data"],
+        Field(description="ray_data: decoded by other nodes of a cluster (trilith[data])"),
+    ] = "pyarrow"
 
 
 class ArrowSource(_Files):
