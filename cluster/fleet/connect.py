@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import grpc
@@ -54,19 +54,29 @@ def connected(
         ray.shutdown()
         raise ClusterUnreachableError(found, _first_line(error)) from error
     try:
-        if not show_logs:
-            _hush()
-        yield
+        with nullcontext() if show_logs else _hushed():
+            yield
     finally:
         ray.shutdown()
 
 
-def _hush() -> None:
-    """Ray prints what it thinks of every process that ended, even where no logs are wanted."""
-    from ray._private import ray_logging
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without Ray's page on every process that ended, which it prints even where no logs are wanted, and
+    has no setting for: the coordinator says what it means for the job.
+    """
+    from ray._private import worker
 
-    with suppress(AttributeError, KeyError):
-        ray_logging.global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    printer = getattr(worker, "print_to_stdstream", None)
+    worker.print_to_stdstream = _nowhere
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printer
+
+
+def _nowhere(*_: object, **__: object) -> None:
+    return
 
 
 def _address_of(address: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ class CoordinatorActor:
         if self._plan.store is None:
             raise ValueError("a job without a store was shipped")
         self._is_successor = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+        self._process = uuid.uuid4().hex
         self._clock = SystemClock()
         self._job_plan = job_plan(self._plan, wanted)
         crew = JobCrew(job, self._plan.store.url, token)
@@ -93,8 +95,8 @@ class CoordinatorActor:
         """See Coordination."""
         return self._in_charge().serve(report)
 
-    def look(self, seen: int) -> Glance:
-        """How the job stands, with what was said since so many messages."""
+    def look(self, process: str | None, seen: int) -> Glance:
+        """How the job stands, with what was said since so many messages of this process, or all."""
         coordinator = self._coordinator
         ended = coordinator is not None and coordinator.is_finished
         failure = self._failure
@@ -104,8 +106,9 @@ class CoordinatorActor:
         if self._step is None and coordinator is not None:
             progress = self._progress(shard_statuses(coordinator), ended=ended)
         return Glance(
+            process=self._process,
             step=self._step,
-            said=tuple(self._said[seen:]),
+            said=tuple(self._said[seen if process == self._process else 0 :]),
             progress=progress,
             ended=ended,
             failure=failure,

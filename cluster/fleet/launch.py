@@ -52,7 +52,8 @@ class ClusterRun:
         self._say = say
         self._step = step
         self._clock = clock
-        self._seen = 0
+        # The coordinator's process, and how many of its messages have been passed on.
+        self._heard: tuple[str | None, int] = (None, 0)
         self._told_serving: tuple[str, ...] = ()
         self._told_admin: str | None = None
 
@@ -113,7 +114,7 @@ class ClusterRun:
         from cluster.fleet.calls import call
 
         handle = find_coordinator(self.job.name)
-        glance: Glance = call("the coordinator", handle, "look", _LOOK_DEADLINE_S, self._seen)
+        glance: Glance = call("the coordinator", handle, "look", _LOOK_DEADLINE_S, *self._heard)
         return glance
 
     def _check_there(self, lost_s: float) -> None:
@@ -133,7 +134,8 @@ class ClusterRun:
         """Whether there is nothing more to wait for."""
         for message in glance.said:
             self._say(message)
-        self._seen += len(glance.said)
+        before = self._heard[1] if self._heard[0] == glance.process else 0
+        self._heard = (glance.process, before + len(glance.said))
         if glance.step is not None:
             if glance.failure is not None:
                 raise glance.failure

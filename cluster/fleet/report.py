@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The job now. step: what is being done before it learns; None: it learns. said: what a person
-    should know, from the number that was asked for. progress: None before it learns. ended: the end
+    """The job now. process: of the coordinator. step: what is being done before it learns; None: it
+    learns. said: what a person should know, from the number that was asked for. progress: None before it learns. ended: the end
     of the stream. failure: why it goes no further. serving: addresses of replicas that are there.
     """
 
+    process: str
     step: str | None
     said: tuple[str, ...]
     progress: RunProgress | None = None

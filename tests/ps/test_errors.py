@@ -23,6 +23,8 @@ _FACTS: dict[str, Any] = {
     "int": 7,
     "float": 0.5,
     "list[str]": ["one", "two"],
+    "Sequence[str]": ["one", "two"],
+    "Sequence[NodeFault]": [cluster.errors.NodeFault("one (10.0.0.1)", "is wrong")],
     "Sequence[Problem]": [cluster.errors.Problem("job.yaml", 3, "train", "is wrong")],
     "str | None": "text",
     "int | None": 7,
