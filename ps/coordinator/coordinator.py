@@ -43,7 +43,8 @@ _JOIN_S = 5.0
 class Coordinator:
     """Says who leads and who reads what, and makes restore points. See ps.coordinator.orders.
 
-    Its parts are its own; operations (ps.coordinator.operations) use them too. It may be stopped, or
+    Its parts are its own; operations (ps.coordinator.operations) use them too, one at a time under
+    `operating`. It may be stopped, or
     die, at any moment: workers, shards and replicas go on as they were told last, and another one
     with successor=True takes over from the store and from what the processes hold.
     """
@@ -103,6 +104,7 @@ class Coordinator:
         )
         self.publishing = True
         self.failure: str | None = None
+        self.operating = threading.Lock()
         self._ending = False
         self._threads: list[threading.Thread] = []
         self._closing = threading.Lock()

@@ -92,9 +92,9 @@ def _not_held(job: Job, number: int) -> list[int]:
 
 def _is_aligned(job: Job, what: str, by_s: float) -> bool:
     """Whether all shards stand at the same positions. Raises JobBusyError where one is not led."""
-    left_s = max(0.0, by_s - job.clock.monotonic_s())
-    if not job.leaders.wait_whole(left_s):
-        raise JobBusyError(f"{what}: not every shard has a leader; look at the job's status")
+    while not job.leaders.wait_whole(_LOOK_S):
+        if job.clock.monotonic_s() >= by_s or job.stopped.is_set():
+            raise JobBusyError(f"{what}: not every shard has a leader; look at the job's status")
     answers = job.fanout.each(
         "where it stands", job.leaders.all(), lambda _, led: led.seat.port.hello(), _ANSWER_S
     )

@@ -50,7 +50,6 @@ class ClusterTarget:
         self._job = coordinator.job
         self._journal = Journal(self._job.say, self._job.clock)
         self._started_us = self._job.clock.now_us()
-        self._turn = threading.Lock()
         self._doing: str | None = None
         self._pausing = threading.Lock()
         self._paused: tuple[Pausable, ...] = ()
@@ -173,7 +172,7 @@ class ClusterTarget:
     @contextmanager
     def _turn_of(self, state: str | None) -> Iterator[None]:
         """One operation at a time, that status tells of meanwhile."""
-        if not self._turn.acquire(timeout=_TURN_S):
+        if not self._coordinator.operating.acquire(timeout=_TURN_S):
             raise JobBusyError(
                 f"the job is {self._doing or 'at another operation'}; try again once that is done"
             )
@@ -182,4 +181,4 @@ class ClusterTarget:
             yield
         finally:
             self._doing = None
-            self._turn.release()
+            self._coordinator.operating.release()

@@ -30,10 +30,13 @@ class Knowledge:
         return StreamStatus(0 if state is None else stream.examples_in(state), {"auc": 0.5})
 
     def left_out(self, store: PointStore, target: Commit, skips: Skips) -> Skips:
+        left_out = dict(target.skips)
         for partition, ranges in skips.items():
-            if any(begin < target.positions.get(partition, 0) for begin, _ in ranges):
+            furthest = max(chain.positions.get(partition, 0) for chain in target.shards)
+            if any(begin < furthest for begin, _ in ranges):
                 raise SpecError(f"{store.url} has learned a part of that")
-        return {**target.skips, **skips}
+            left_out[partition] = (*left_out.get(partition, ()), *ranges)
+        return left_out
 
     def without(self, skips: Skips, other: Skips) -> Skips:
         return {partition: ranges for partition, ranges in skips.items() if partition not in other}
