@@ -70,7 +70,8 @@ class PipelinedLearner:
     staleness: rows of a batch are asked for once every push has been acknowledged but for those of the
     `staleness` batches just before it; so no more than staleness + 1 pushes are under way, in order.
     0: one call at a time, with the results of BatchLearner, bit for bit. Above 0 a second thread
-    collects acknowledgements, and asks for rows whenever one allows it.
+    collects acknowledgements, and asks for rows whenever one allows it. The first push of a partition is
+    acknowledged before its second is begun.
 
     An outcome is there once its push is acknowledged by all shards, in order. Whatever fails is raised
     once, by the next of the methods; nothing works after it but close(), which leaves the calls that
@@ -102,6 +103,8 @@ class PipelinedLearner:
         self._flying: deque[_Flight] = deque()
         self._uncollected: deque[tuple[_Flight, Step, Pending[PushReceipt]]] = deque()
         self._settled: list[Outcome] = []
+        # The number of the first batch of each partition that was pushed.
+        self._first: dict[str, int] = {}
         self._failure: BaseException | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._acknowledge, name="pushes", daemon=True)
@@ -207,6 +210,18 @@ class PipelinedLearner:
         return step
 
     def _send(self, flight: _Flight, step: Step) -> Pending[PushReceipt]:
+        # A shard takes anything as the first of a partition: were that lost on its way, and the second
+        # not, nobody would miss it. Once it is there, what does not follow it is refused.
+        first = self._first.setdefault(step.span.partition, flight.number)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    first == flight.number
+                    or first < self._acknowledged
+                    or self._failure is not None
+                )
+            )
+            self._raise_failure()
         with self._calling:
             with self._changed:
                 self._ahead.popleft()
