@@ -14,7 +14,7 @@ from cluster.errors import ProcessStartError
 from cluster.fleet.crew import JobCrew, settle
 from cluster.fleet.job_plan import job_plan
 from cluster.fleet.knowledge import PlanKnowledge
-from cluster.fleet.report import Glance, Outcome, Seen, metrics_of, progress_of, state_of
+from cluster.fleet.report import Glance, Outcome, Seen, metrics_of, progress_of, stages_of, state_of
 from cluster.fleet.seats import RayFleet
 from ps.admin.server import AdminServer
 from ps.clock import SystemClock
@@ -114,6 +114,9 @@ class CoordinatorActor:
             failure=failure,
             serving=self._serving(),
             admin=None if self._admin is None else self._admin.address,
+            stages=stages_of(
+                () if coordinator is None else coordinator.job.members.workers().values()
+            ),
         )
 
     def finish(self, *, digest: bool = False) -> Outcome:

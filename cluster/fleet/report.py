@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Glance:
     """The job now. process: of the coordinator. step: what is being done before it learns; None: it
-    learns. said: what a person should know, from the number that was asked for. progress: None before it learns. ended: the end
-    of the stream. failure: why it goes no further. serving: addresses of replicas that are there.
+    learns. said: what a person should know, from the number that was asked for. progress: None before
+    it learns. ended: the end of the stream. failure: why it goes no further. serving: addresses of
+    replicas that are there. stages: seconds that workers have spent, by what on (worker.stages).
     """
 
     process: str
@@ -32,6 +33,7 @@ class Glance:
     failure: Exception | None = None
     serving: tuple[str, ...] = ()
     admin: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,15 @@ def progress_of(
         finished=ended or stopped,
         stopped=stopped,
     )
+
+
+def stages_of(workers: Iterable[WorkerReport]) -> dict[str, float]:
+    """What all workers have spent their time on, in seconds."""
+    spent_s: dict[str, float] = {}
+    for worker in workers:
+        for stage, seconds in worker.stages.items():
+            spent_s[stage] = spent_s.get(stage, 0.0) + seconds
+    return spent_s
 
 
 def metrics_of(state: WorkerState | None, spec: MetricsSpec) -> ProgressiveMetrics:
