@@ -38,6 +38,10 @@ _HOLDS_PER_TERM = 1 << 32
 # What the end of a job waits for workers to come to rest, and for threads to end.
 _HOLD_S = 20.0
 _JOIN_S = 5.0
+# A resharding before may have left more shards than the job was begun with.
+_ROOM_S = 600.0
+# The claim is kept fresh that often at least, for those who cannot see whether this process lives.
+_RENEW_S = 5.0
 
 
 class Coordinator:
@@ -123,8 +127,12 @@ class Coordinator:
             raise
 
     def start(self) -> None:
-        """Start its threads; returns at once. See wait_whole."""
+        """Start its threads, once there are seats for all shards. See wait_whole.
+
+        Raises JobBusyError where there is no room for them.
+        """
         job = self.job
+        job.fleet.resize(job.shards, _ROOM_S)
         for shard in range(job.shards):
             self.leadership.ensure(shard, may_keep=not self._is_new)
         # Seats there are beyond are of a resharding that was cut short, or were not retired yet.
@@ -157,6 +165,10 @@ class Coordinator:
                     raise refusal
         why = "; ".join(self.leadership.errors.get(shard, f"shard {shard}") for shard in missing)
         raise JobBusyError(f"not all shards were there within {timeout_s:g} s: {why}")
+
+    def announce(self, admin: str) -> None:
+        """Say in the store where the job's admin service listens. Raises StoreError."""
+        self.job.keeping.announce(admin)
 
     @property
     def directory(self) -> Directory:
@@ -191,7 +203,7 @@ class Coordinator:
         job = self.job
         self._answer()
         if not self._admits(f"worker {report.worker}", report):
-            return WorkerOrders(job.leaders.directory)
+            return WorkerOrders(job.leaders.directory, stop=self._ending)
         before = job.members.worker(report.worker)
         job.members.note(report)
         if report.phase == "failed":
@@ -238,6 +250,7 @@ class Coordinator:
             try:
                 with held(self, "stopping", _HOLD_S):  # 1
                     self._commit_last()
+                    self._ending = True  # before they are let go: nothing is learned any more
             except JobBusyError as error:
                 job.say(f"{error}; saving what there is")
                 self._commit_last()
@@ -277,9 +290,15 @@ class Coordinator:
 
     def _commit_now_and_then(self) -> None:
         job, every_s = self.job, self.plan.store.commit_every_s
+        due_s = job.clock.monotonic_s() + every_s
         told: str | None = None
-        while not job.stopped.wait(every_s):
-            error = self._attempt(self._commit)
+        while not job.stopped.wait(min(every_s, _RENEW_S)):
+            now_s = job.clock.monotonic_s()
+            # Waking a little early is as good as being on time.
+            is_due = now_s >= due_s - min(every_s, _RENEW_S) / 2
+            if is_due:
+                due_s = max(due_s + every_s, now_s + every_s / 2)
+            error = self._attempt(self._commit if is_due else job.keeping.check)
             if error is not None and error != told:
                 job.say(f"{error}; training goes on, and saving is tried again")
             told = error

@@ -36,12 +36,16 @@ class Fleet(Protocol):
     """All places. What is down is started again by whoever implements this, without being asked."""
 
     def seats(self, shard: int) -> Sequence[ShardSeat]:
-        """The seats of one shard: one, and one for each standby. None of them is special."""
+        """The seats of one shard: one, and one for each standby. None of them is special.
+
+        None where there are none for a shard of that number (yet, or any more).
+        """
         ...
 
     def resize(self, shards: int, deadline_s: float) -> None:
         """Have seats for so many shards, beside those there are; seats beyond are kept until retire().
 
+        No effect where there are as many. May return before their processes are up.
         Raises ps.errors.JobBusyError where there is no room for them within the deadline.
         """
         ...

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class StoreKeeping:
     """The job's store. commit_every_s: wall time between two restore points. upkeep: what is
-    compacted and what is kept; it runs in the coordinator's process.
+    compacted and what is kept.
+
+    Compaction runs in the coordinator's process, one shard after another, and streams every row of a
+    shard through it: within compact_memory_bytes, at what one process reads and writes. A model of
+    terabytes outgrows that; until then chains only get longer where it does not keep up.
     """
 
     url: str

@@ -129,7 +129,7 @@ def test_a_store_that_fails_delays_restore_points_and_nothing_else(
     assert world.newest().positions["p"] == 100
     down.clear()
     world.finish(saved=True)
-    assert coordinator.job.keeping.status().state == "ok"
+    until(lambda: coordinator.job.keeping.status().state == "ok", "it works again")
     world.limit(None)
     world.check_at_end()
 
@@ -181,6 +181,39 @@ def test_a_fresh_start_goes_on_from_the_store(make_world: Callable[..., World]) 
     assert world.position("p") == 150
     world.limit(None)
     world.check_at_end()
+
+
+def test_the_claim_stays_fresh_while_nothing_is_saved(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ps.coordinator.coordinator._RENEW_S", 0.01)
+    world = make_world(commit_every_s=3600.0, workers=0)
+    coordinator = world.started()
+    looked = threading.Semaphore(0)
+    check = coordinator.job.keeping.check
+
+    def count() -> None:
+        check()
+        looked.release()
+
+    monkeypatch.setattr(coordinator.job.keeping, "check", count)
+    for _ in range(5):
+        assert looked.acquire(timeout=DEADLINE_S)
+    assert coordinator.job.keeping.newest is None
+
+
+def test_a_worker_that_is_told_to_end_learns_nothing_after_the_last_restore_point(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(workers=2, partitions={"p": 5_000, "q": 5_000})
+    world.started()
+    until(lambda: world.position("p") >= 50, "some learning")
+    commit = world.coordinator.stop()
+    assert commit is not None
+    assert commit.aligned
+    assert commit.at == world.newest().at
+    assert world.position("p") == commit.positions["p"] < 5_000
+    assert world.counts(commit) == stream.expected(commit.positions)
 
 
 def restarted(world: World, **changes: object) -> None:
