@@ -155,7 +155,14 @@ def _make_replica(job: Shipped, token: str, number: int) -> ReplicaHost:
 
 
 def _connect(token: str, clock: Clock, leader: Leader, shards: int) -> RemoteShard:
-    return RemoteShard(leader.address, leader.shard, shards, token=token, clock=clock)
+    return RemoteShard(
+        leader.address,
+        leader.shard,
+        shards,
+        token=token,
+        clock=clock,
+        generation=leader.generation,
+    )
 
 
 def open_stream(

@@ -85,6 +85,11 @@ class HeldShard:
         self._glance = _glance(shard)
 
     @property
+    def generation(self) -> int:
+        """At which it leads, or the last that it followed."""
+        return self._shard.cursor.generation
+
+    @property
     def is_leading(self) -> bool:
         """Whether it learns here."""
         return self._rule.leading

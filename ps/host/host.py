@@ -240,7 +240,7 @@ class ShardHost:
 
     # As workers and readers see it.
 
-    def check(self, shard: int, shards: int, asked: Call) -> None:
+    def check(self, shard: int, shards: int, asked: Call, generation: int | None = None) -> None:
         """See ShardData."""
         held = self._holding(asked)
         if (held.number, held.shards) != (shard, shards):
@@ -250,6 +250,10 @@ class ShardHost:
             )
         if asked in LEADERS_CALLS and not held.is_leading:
             raise self._not_leading(asked, f"it does not lead shard {shard} of {shards}")
+        if asked in LEADERS_CALLS and generation not in (None, held.generation):
+            raise self._not_leading(
+                f"{asked} at generation {generation}", f"it leads at {held.generation}"
+            )
 
     def pull(self, fids: Mapping[str, U64], *, dense: bool) -> Pulled:
         """See ShardData."""

@@ -24,9 +24,10 @@ class ShardData(Protocol):
     Every call raises errors of ps.errors, which are raised at the other end as well.
     """
 
-    def check(self, shard: int, shards: int, asked: Call) -> None:
+    def check(self, shard: int, shards: int, asked: Call, generation: int | None = None) -> None:
         """Raise NotLeadingError unless this process holds that shard, of so many, and leads it where
-        the call is one of LEADERS_CALLS. Comes before every other call.
+        the call is one of LEADERS_CALLS: at that very generation, if one is given. So what was sent to
+        a leader is never taken by the same process restored since. Comes before every other call.
         """
         ...
 

@@ -28,10 +28,14 @@ _MAX_RANK = 32
 
 
 class Asked(NamedTuple):
-    """Which shard a request is for, of how many."""
+    """Which shard a request is for, of how many.
+
+    generation: at which it must lead, for a call that only a leader answers; None: at any.
+    """
 
     shard: int
     shards: int
+    generation: int | None = None
 
 
 def pull_request(asked: Asked, fids: Mapping[str, ps.arrays.U64], *, dense: bool) -> bytes:
@@ -48,7 +52,7 @@ def pull_request(asked: Asked, fids: Mapping[str, ps.arrays.U64], *, dense: bool
 def read_pull_request(data: bytes) -> tuple[Asked, dict[str, ps.arrays.U64], bool]:
     """What pull_request() was given."""
     message = Message(data, Kind.PULL)
-    with message.reading(4) as head:
+    with message.reading(5) as head:
         asked = _asked(head)
         fids: dict[str, ps.arrays.U64] = {}
         for entry in head.entries("tables", 2):
@@ -120,7 +124,7 @@ def push_request(asked: Asked, push: Push) -> bytes:
 def read_push_request(data: bytes) -> tuple[Asked, Push]:
     """What push_request() was given."""
     message = Message(data, Kind.PUSH)
-    with message.reading(8) as head:
+    with message.reading(9) as head:
         asked = _asked(head)
         at = head.inner("span", 3)
         span = Span(at.text(), at.integer(), at.integer())
@@ -157,7 +161,7 @@ def fence_request(asked: Asked, owners: Mapping[str, int]) -> bytes:
 
 def read_fence_request(data: bytes) -> tuple[Asked, dict[str, int]]:
     """What fence_request() was given."""
-    with Message(data, Kind.FENCE).reading(3) as head:
+    with Message(data, Kind.FENCE).reading(4) as head:
         return _asked(head), _numbers(head, "owners")
 
 
@@ -179,7 +183,7 @@ def positions_request(asked: Asked) -> bytes:
 
 def read_positions_request(data: bytes) -> Asked:
     """What positions_request() was given."""
-    with Message(data, Kind.POSITIONS).reading(2) as head:
+    with Message(data, Kind.POSITIONS).reading(3) as head:
         return _asked(head)
 
 
@@ -201,7 +205,7 @@ def read_request(asked: Asked, after: Cursor, wait_ms: int) -> bytes:
 
 def read_read_request(data: bytes) -> tuple[Asked, Cursor, int]:
     """What read_request() was given."""
-    with Message(data, Kind.READ).reading(4) as head:
+    with Message(data, Kind.READ).reading(5) as head:
         return _asked(head), head.inner("cursor", 2).cursor(), head.integer()
 
 
@@ -212,7 +216,7 @@ def base_request(asked: Asked) -> bytes:
 
 def read_base_request(data: bytes) -> Asked:
     """What base_request() was given."""
-    with Message(data, Kind.BASE).reading(2) as head:
+    with Message(data, Kind.BASE).reading(3) as head:
         return _asked(head)
 
 
@@ -244,7 +248,7 @@ def _answer(data: bytes, kind: Kind) -> Message:
 
 
 def _asked(head: Fields) -> Asked:
-    return Asked(head.integer(), head.integer(least=1))
+    return Asked(head.integer(), head.integer(least=1), head.optional_integer())
 
 
 def _new_name(entry: Fields, before: Mapping[str, object]) -> str:

@@ -52,8 +52,11 @@ class RemoteShard:
         token: str,
         clock: Clock,
         deadline_s: float = 10.0,
+        generation: int | None = None,
     ) -> None:
         """address: host:port of its data service. shard, shards: which of how many it must hold.
+
+        generation: at which it must lead, to be pulled from and pushed to; None: at any.
 
         The process keeps freed memory from now on (ps.net.allocator).
         """
@@ -61,7 +64,7 @@ class RemoteShard:
         self.address = address
         self.shard = shard
         self._where = f"shard {shard} at {address}"
-        self._asked = Asked(shard, shards)
+        self._asked = Asked(shard, shards, generation)
         self._clock = clock
         self._deadline_s = deadline_s
         self._unavailable = False

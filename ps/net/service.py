@@ -124,7 +124,7 @@ class DataService:
         yield from _pieces("base", block)
 
     def _check(self, asked: Asked, call: Call) -> None:
-        self._data.check(asked.shard, asked.shards, call)
+        self._data.check(asked.shard, asked.shards, call, asked.generation)
 
     def _answer(
         self, call: Call, context: grpc.ServicerContext, work: Callable[[], bytes]

@@ -62,6 +62,11 @@ class Fields:
             raise self.malformed(f"has {found!r:.40}, expected an integer from {least} to {most}")
         return found
 
+    def optional_integer(self) -> int | None:
+        """The next field, an integer from 0 or nothing."""
+        found = self._next()
+        return None if found is None else Fields(self._name, [found], self._what).integer()
+
     def time_us(self) -> int:
         """The next field, microseconds since the epoch, perhaps before it."""
         return self.integer(least=_LEAST)

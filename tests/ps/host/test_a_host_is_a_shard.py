@@ -120,6 +120,12 @@ def test_only_who_leads_takes_pulls_and_pushes(world: World) -> None:
     assert host.positions() == {"p": 1}
     with pytest.raises(NotLeadingError, match="shard 1 of 2"):
         host.check(1, 2, "read")
+    # What was meant for a leader that has been restored since, in this very process.
+    generation = host.hello().cursor.generation  # type: ignore[union-attr]
+    host.check(0, 1, "push", generation)
+    host.check(0, 1, "read", generation - 1)
+    with pytest.raises(NotLeadingError, match=f"it leads at {generation}"):
+        host.check(0, 1, "push", generation - 1)
 
 
 def test_leading_twice_at_one_generation_is_leading_once(world: World) -> None:

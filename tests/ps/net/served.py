@@ -42,7 +42,7 @@ class HeldShard:
         self._shards = shards
         self._lock = threading.Lock()
 
-    def check(self, shard: int, shards: int, asked: Call) -> None:
+    def check(self, shard: int, shards: int, asked: Call, generation: int | None = None) -> None:
         self.asked.append(asked)
         leads = self.leading or asked not in LEADERS_CALLS
         if (shard, shards) != (self.shard.spec.shard, self._shards) or not leads:

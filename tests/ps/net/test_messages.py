@@ -31,7 +31,7 @@ _U63 = (1 << 63) - 1
 numbers = st.integers(0, _U63)
 times = st.integers(-_U63, _U63)
 names = st.text(max_size=8)
-askers = st.builds(Asked, numbers, st.integers(1, _U63))
+askers = st.builds(Asked, numbers, st.integers(1, _U63), st.none() | numbers)
 sizes = st.integers(0, 5)
 
 
