@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.local import LocalRun
-from worker.rate import RecentRate
 from ps.clock import ManualClock, SystemClock
 from tests.e2e.plans import COUNTED, TABLE, Job, plan_of
 from worker.errors import SourceError
+from worker.rate import RecentRate
 from worker.sources.synthetic import ClickStreamSpec, SyntheticClicks
 
 if TYPE_CHECKING:

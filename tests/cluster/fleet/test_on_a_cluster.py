@@ -30,6 +30,7 @@ from cluster.job import load_job, resolve
 from cluster.job.resolve_cluster import Spread
 from cluster.local import LocalRun
 from ps.clock import SystemClock
+from ps.errors import ShardUnavailableError, UnknownTableError
 from ps.store.catalog import Catalog
 from ps.store.opening import open_location
 from ps.store.restore import restore_shards
@@ -68,6 +69,38 @@ def on(
 ) -> AbstractContextManager[ClusterRun]:
     heard = [] if said is None else said
     return running(job, cluster.address, wanted=GoOnFrom(), say=heard.append, step=heard.append)
+
+
+class Faulty:
+    """An actor that does nothing right."""
+
+    def refuse(self) -> None:
+        raise UnknownTableError("b", ["a"])
+
+    def hang(self) -> None:
+        threading.Event().wait(PATIENCE_S)
+
+    def die(self) -> None:
+        os._exit(1)
+
+
+def test_errors_of_another_process_come_out_as_they_were(cluster: Cluster) -> None:
+    with connected(cluster.address):
+        import ray
+
+        from cluster.fleet.calls import call
+
+        actor = ray.remote(max_concurrency=2)(Faulty).remote()
+        with pytest.raises(UnknownTableError) as caught:
+            call("shard-0.0", actor, "refuse", PATIENCE_S)
+        assert type(caught.value) is UnknownTableError
+        assert (caught.value.table, caught.value.known) == ("b", ["a"])
+        with pytest.raises(ShardUnavailableError, match=r"no answer to hang in 0\.1 s"):
+            call("shard-0.0", actor, "hang", 0.1)
+        with pytest.raises(ShardUnavailableError, match=r"shard-0\.0 does not answer"):
+            call("shard-0.0", actor, "die", PATIENCE_S)
+        with pytest.raises(ShardUnavailableError, match="has not been started yet"):
+            call("shard-0.0", None, "refuse", PATIENCE_S)
 
 
 def small(folder: Path, spread: Spread, **changes: Any) -> JobText:

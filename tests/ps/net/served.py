@@ -43,6 +43,7 @@ class HeldShard:
         self._lock = threading.Lock()
 
     def check(self, shard: int, shards: int, asked: Call, generation: int | None = None) -> None:
+        del generation
         self.asked.append(asked)
         leads = self.leading or asked not in LEADERS_CALLS
         if (shard, shards) != (self.shard.spec.shard, self._shards) or not leads:
