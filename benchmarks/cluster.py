@@ -65,7 +65,8 @@ FROM_SHARE, TO_SHARE = 0.2, 0.95
 EXAMPLES_PER_S, MODEL_BYTES = 1e6, 10e12
 # An index line of 64 bytes holds ten entries and is split at a load of 0.86 (ps.kernels.index).
 INDEX_BYTES_PER_ROW = 64 / (10 * 0.86)
-KINDS = ("Worker", "Shard", "Coordinator")
+# What Ray calls the processes of the job's actors.
+KINDS = {"Worker": "WorkingWorker", "Shard": "SeatedShard", "Coordinator": "CoordinatorActor"}
 
 JOB = """\
 job: bench-cluster
@@ -141,7 +142,7 @@ def usage() -> Usage:
         times = process.info["cpu_times"]
         if times is None:
             continue
-        kind = next((k for k in KINDS if title.startswith(f"ray::{k}Actor")), None)
+        kind = next((k for k, name in KINDS.items() if title.startswith(f"ray::{name}")), None)
         if kind is None and any(name in title for name in ("raylet", "gcs_server", "/ray/")):
             kind = "Ray"
         if kind is not None:
@@ -274,7 +275,7 @@ def tell_sizes(costs: Costs) -> dict[str, int]:
     by_role: dict[str, int] = {}
     for need in needs(costs, machine, examples_per_s=EXAMPLES_PER_S, model_bytes=MODEL_BYTES):
         table.add_row(need.role, need.limit, f"{need.machines:,}", need.figure)
-        role = need.role.split()[0].strip("s")
+        role = need.role.split()[0]
         by_role[role] = max(by_role.get(role, 0), need.machines)
     console.print(table)
     say("what cannot be spread over machines, most overloaded first:")
