@@ -78,13 +78,15 @@ class Supervisor:
     def step(self) -> None:
         """Look once:
 
-        at every process; then see to shards without a leader, standbys, partitions, and processes that
-        nobody needs. Raises FencedError; StoreUnavailableError is told, and tried again.
+        see to shards without a leader; ask every process how it stands; then see to standbys,
+        partitions, and processes that nobody needs. Raises FencedError; StoreUnavailableError is told,
+        and tried again.
         """
-        self.look()
         if not self._leadership.is_suspended:
             for shard in range(self._job.shards):
                 self._review_leader(shard)
+        self.look()
+        if not self._leadership.is_suspended:
             self._standbys.review(self.seen)
         try:
             self._job.ownership.review()
