@@ -108,6 +108,9 @@ def train_there(
         StopOnSignal() as signals,
     ):
         glance = run.follow(signals.stop, reporter.progress)
+        if not run.has_begun:
+            reporter.say(f"stopped by {signals.cause}, before it learned anything")
+            return signals.exit_code
         failure = None if glance is None else _failure(glance.failure)
         if signals.stop.is_set():
             reporter.say(f"stopped by {signals.cause}: finishing what is under way, and saving it")
@@ -140,6 +143,9 @@ def serve_there(
     ):
         _say_reach(plan, reporter)
         glance = run.follow(signals.stop, reporter.progress, hold=True)
+        if not run.has_begun:
+            reporter.say(f"stopped by {signals.cause}, before it learned anything")
+            return
         cause = f" by {signals.cause}" if signals.cause else ""
         reporter.say(f"stopped{cause}: finishing the calls under way, and saving")
         outcome = run.finish()

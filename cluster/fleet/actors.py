@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Threads of an actor: stay() keeps one; the rest for commands that take their time beside those that
 # must not wait for them.
 _THREADS = 16
-# Every member may have a report under way, and operators look on.
-_COORDINATOR_THREADS = 256
+# Reports take milliseconds each, but for those that wait for an operation under way.
+_COORDINATOR_THREADS = 64
 # Whoever waits for an actor that dies is told at once, and not after a second in which Ray finds out
 # why: a standby took over 1.8 s after a kill, 0.8 s with this.
 _WATCHFUL = {"RAY_timeout_ms_task_wait_for_death_info": "20"}

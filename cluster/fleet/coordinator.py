@@ -300,7 +300,8 @@ class CoordinatorActor:
         return tuple(report.status.address for report in reports if report.status.address)
 
     def _say(self, message: str) -> None:
-        if len(self._said) < _MOST_SAID:
+        """Once, however often in a row."""
+        if self._said[-1:] != [message] and len(self._said) < _MOST_SAID:
             self._said.append(message)
 
 

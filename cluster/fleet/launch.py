@@ -34,8 +34,8 @@ _GONE_S = 20.0
 class ClusterRun:
     """A job on a cluster that this process is connected to. One thread's.
 
-    attached: it ran already. say: told what a person should know; step: what is being done before it
-    learns.
+    attached: it ran already. has_begun: it learns, or has; failed: it will not. say: told what a person
+    should know; step: what is being done before it learns.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class ClusterRun:
     ) -> None:
         self.job = job
         self.attached = attached
+        self.has_begun = self.failed = False
         self._say = say
         self._step = step
         self._clock = clock
@@ -56,6 +57,7 @@ class ClusterRun:
         self._heard: tuple[str | None, int] = (None, 0)
         self._told_serving: tuple[str, ...] = ()
         self._told_admin: str | None = None
+        self._told_step: str | None = None
 
     def follow(
         self,
@@ -138,9 +140,13 @@ class ClusterRun:
         self._heard = (glance.process, before + len(glance.said))
         if glance.step is not None:
             if glance.failure is not None:
+                self.failed = True
                 raise glance.failure
-            self._step(glance.step)
+            if glance.step != self._told_step:
+                self._told_step = glance.step
+                self._step(glance.step)
             return False
+        self.has_begun = True
         if glance.admin is not None and glance.admin != self._told_admin:
             self._told_admin = glance.admin
             self._say(f"ps-admin reaches this job at {glance.admin}")
@@ -185,11 +191,11 @@ def running(
             say(f"{job.name} runs on this cluster already: attached to it; Ctrl-C stops it")
             try:
                 yield run
-            except UnsavedError:
-                end_all(job.name, clock)
+            except BaseException as error:
+                if run.failed or isinstance(error, UnsavedError):
+                    end_all(job.name, clock)
                 raise
-            else:
-                end_all(job.name, clock)
+            end_all(job.name, clock)
             return
         try:
             _start(job, wanted, say, step, clock)  # 3 4 5
