@@ -129,7 +129,7 @@ class ClusterRun:
         if lost_s >= _LOST_S:
             raise RunError(
                 f"the coordinator of {self.job.name} has not answered for {_LOST_S:g} s; see whether "
-                "the cluster has room for it, and run this command again to attach to the job"
+                "the cluster is well and has room for it. The job goes on from its newest restore point"
             )
 
     def _tell(self, glance: Glance, on_progress: Callable[[RunProgress], None]) -> bool:
@@ -174,9 +174,7 @@ def running(
 
     1. connect
     2. where this very job runs there already, attach to it, and start nothing
-    3. see that every machine can take part
-    4. reserve room for all processes
-    5. start the coordinator, which starts the rest
+    3. else start it, once every machine was seen to be able to take part and has given it room
 
     Where the block or a step fails, what this call started is ended; a job that it attached to goes
     on. Where this process is killed, the job goes on. Raises ClusterUnreachableError, JobRunningError,
@@ -198,7 +196,7 @@ def running(
             end_all(job.name, clock)
             return
         try:
-            _start(job, wanted, say, step, clock)  # 3 4 5
+            _start(job, wanted, say, step, clock)  # 3
             yield run
         finally:
             step("ending the job's processes")
@@ -285,6 +283,13 @@ def _start(
     step: Callable[[str], None],
     clock: Clock,
 ) -> None:
+    """Start a job:
+
+    1. end what a driver has left that was killed before there was a coordinator
+    2. see that every machine can take part
+    3. reserve room for all processes
+    4. start the coordinator, which starts the rest
+    """
     from cluster.fleet.actors import make_coordinator
     from cluster.fleet.coordinator import CoordinatorActor
     from cluster.fleet.placement import reserve, rooms_of
@@ -293,16 +298,15 @@ def _start(
     plan = job.plan(source=False)
     if plan.store is None:
         raise RunError("on a cluster a job needs a store; add store: {url: ...} to the job file")
-    # What a driver has left that was killed before there was a coordinator.
-    end_all(job.name, clock)
+    end_all(job.name, clock)  # 1
     step("asking every machine for its code, its Python and the store")
-    nodes = check_nodes(plan.store.url, clock=clock)
+    nodes = check_nodes(plan.store.url, clock=clock)  # 2
     step(f"reserving room on {nodes} machine(s)")
     cluster = plan.cluster
-    reserve(rooms_of(job.name, cluster), cluster.start_timeout_s, say, clock)
+    reserve(rooms_of(job.name, cluster), cluster.start_timeout_s, say, clock)  # 3
     step("starting the coordinator")
-    token = secrets.token_hex(16)
-    make_coordinator(job.name, CoordinatorActor, (job, token, wanted), cluster.coordinator_needs)
+    arguments = (job, secrets.token_hex(16), wanted)
+    make_coordinator(job.name, CoordinatorActor, arguments, cluster.coordinator_needs)  # 4
 
 
 def _nobody(message: str) -> None:
