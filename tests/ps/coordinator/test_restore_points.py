@@ -172,6 +172,7 @@ def test_a_fresh_start_goes_on_from_the_store(make_world: Callable[..., World]) 
     world.finish()
     world.coordinator.stop()
     # From the first restore point again, though there are newer ones.
+    world.limit(100)
     restarted(world, go_on_from=GoOnFrom(epoch=first.at.epoch))
     assert world.position("p") == 100
     # Its successor does not go back once more.
