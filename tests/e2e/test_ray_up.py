@@ -17,21 +17,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+RECORDS = 20_000
 JOB: dict[str, Any] = {
     "job": "small",
-    "source": {"format": "synthetic", "records": 20_000, "partitions": 2},
+    "source": {"format": "synthetic", "records": RECORDS, "partitions": 2},
     "features": [
         {"name": "user", "kind": "categorical", "column": "user_id"},
         {"name": "item", "kind": "categorical", "column": "item_id"},
     ],
     "model": {"kind": "logistic"},
     "train": {"batch_size": 256},
+    "serve": {"listen": "127.0.0.1:0"},
+    # Two cores may be all there are.
+    "cluster": {
+        "resources": {
+            role: {"num_cpus": 0.25} for role in ("shard", "worker", "replica", "coordinator")
+        }
+    },
 }
 # What `ray submit` copies to the head and runs there, with the Python that setup_commands made.
 SCRIPT = """
 import subprocess, sys
-sys.exit(subprocess.run(["trilith", "train", sys.argv[1], *sys.argv[2:]]).returncode)
+sys.exit(subprocess.run(["trilith", *sys.argv[1:]]).returncode)
 """
+# Asked so often, a second or so each, until the job is up.
+ASKED = 40
+ON_HEAD = "~/trilith/jobs/job.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +71,17 @@ def begin(wheel: Path, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
         cluster.close()
 
 
+def status_of(cluster: Cluster, store: Path) -> str:
+    """What `ps-admin status` says once a replica has something to answer with."""
+    for _ in range(ASKED):
+        said = cluster.ray("exec", f"ps-admin status --json --target {store}", deadline_s=30.0)
+        if said.code == 0 and re.search(r'"ready":\s*true', said.output):
+            return said.output
+    raise AssertionError(said.output)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_a_cluster_comes_up_trains_and_goes_down(begin: Callable[..., Cluster]) -> None:
     cluster = begin("127.0.0.1")
     head = cluster.machines[0]
@@ -76,14 +96,24 @@ def test_a_cluster_comes_up_trains_and_goes_down(begin: Callable[..., Cluster]) 
     assert "trilith 0." in up.output
     lend_compiled_kernels(head.home / "trilith/venv")
 
-    trained = cluster.ray("submit", script, "~/trilith/jobs/job.yaml", "--quiet", deadline_s=150.0)
+    trained = cluster.ray(
+        "submit", script, "train", ON_HEAD, "--cluster", "auto", "--quiet", deadline_s=150.0
+    )
     assert trained.code == 0, trained.output
-    assert re.search(r"examples .*20,000", trained.output), trained.output
+    assert re.search(rf"examples .*{RECORDS:,}", trained.output), trained.output
+    assert list((store / "commits").iterdir())
+
+    # Beside what an operator looks at, the job goes on from what was learned, and answers.
+    serving = cluster.begin_ray("exec", f"trilith serve {ON_HEAD} --cluster auto --quiet")
+    status = status_of(cluster, store)
+    assert re.search(rf'"examples":\s*{RECORDS}\b', status), status
+    stopped = cluster.ray("exec", f"trilith stop {ON_HEAD}", deadline_s=60.0)
+    assert stopped.code == 0, stopped.output
+    assert serving.end(60.0).code == 0
 
     down = cluster.ray("down", "--yes", deadline_s=60.0)
     assert down.code == 0, down.output
     assert head.processes() == []
-    assert list((store / "commits").iterdir())
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "config.local.yaml"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.e2e.ray_up.machines import Machine, Said, make_key
+from tests.e2e.ray_up.machines import Command, Machine, Said, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,11 +97,14 @@ class Cluster:
             raise
 
     def ray(self, command: str, *arguments: object, deadline_s: float) -> Said:
-        """`ray COMMAND CONFIG ARGUMENTS`, as the operator calls it."""
-        return self.machines[0].run(
-            *_RAY, command, self.config, *arguments, deadline_s=deadline_s,
-            environment={"HOME": str(self._operator)},
-        )  # fmt: skip
+        """`ray COMMAND CONFIG ARGUMENTS`, as the operator calls it, to its end."""
+        return self.begin_ray(command, *arguments).end(deadline_s)
+
+    def begin_ray(self, command: str, *arguments: object) -> Command:
+        """The same, without waiting."""
+        return self.machines[0].begin(
+            *_RAY, command, self.config, *arguments, environment={"HOME": str(self._operator)}
+        )
 
     def close(self) -> None:
         """End all machines, and with them all that runs on them."""

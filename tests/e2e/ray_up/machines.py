@@ -7,6 +7,7 @@ processes, its own loopback, ports and shared memory, and ends with the process 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -28,6 +29,8 @@ _UNSHARE = (
     "--mount-proc",
 )
 _READY_S = 20.0
+# Ray asks for a terminal on the other side, and what sees one paints.
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 # What is there of the machine around: files and programs, for reading; not what Ray writes.
 _BEGIN = """
 set -e
@@ -72,6 +75,23 @@ class Said:
     output: str
 
 
+class Command:
+    """A command under way on a machine."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def end(self, deadline_s: float) -> Said:
+        """Wait for its end, and kill it where that does not come in time."""
+        try:
+            output, _ = self._process.communicate(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            output, _ = self._process.communicate()
+            output += f"\n[not done after {deadline_s} s]"
+        return Said(self._process.returncode, _COLOURS.sub("", output))
+
+
 class Machine:
     """One, from construction to close().
 
@@ -112,6 +132,10 @@ class Machine:
         self, *command: object, deadline_s: float, environment: Mapping[str, str] | None = None
     ) -> Said:
         """Run a command on it and wait for its end; the output of both kinds, in one."""
+        return self.begin(*command, environment=environment).end(deadline_s)
+
+    def begin(self, *command: object, environment: Mapping[str, str] | None = None) -> Command:
+        """Start a command on it. What the machine is closed with, it ends with."""
         process = subprocess.Popen(
             [*self._inside(), *map(str, command)],
             env={**self.environment, **(environment or {})},
@@ -121,13 +145,7 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        try:
-            output, _ = process.communicate(timeout=deadline_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-            output += f"\n[not done after {deadline_s} s]"
-        return Said(process.returncode, output)
+        return Command(process)
 
     def processes(self) -> list[str]:
         """The command lines of what runs on it, the SSH server's and its holder's left out."""
