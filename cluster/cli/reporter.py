@@ -59,11 +59,12 @@ def reporting(name: str, *, quiet: bool) -> Iterator[Reporter]:
 
 
 class LineReporter:
-    """A line every few seconds, and one at the end."""
+    """A line every few seconds, and one at the end, however often that is told."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next_s = 0.0
+        self._has_ended = False
 
     def say(self, message: str) -> None:
         """One line."""
@@ -74,8 +75,11 @@ class LineReporter:
         self.say(f"{message} …")
 
     def progress(self, progress: RunProgress) -> None:
-        """A line, if the last one is a few seconds old."""
-        if progress.finished or progress.elapsed_s >= self._next_s:
+        """A line, if the last one is a few seconds old, or somebody new tells the time."""
+        anew = progress.elapsed_s < self._next_s - _LINE_EVERY_S
+        is_due = anew or progress.elapsed_s >= self._next_s
+        has_ended, self._has_ended = self._has_ended, progress.finished
+        if not has_ended if progress.finished else is_due:
             self._next_s = progress.elapsed_s + _LINE_EVERY_S
             self.say(progress_line(progress))
 

@@ -54,6 +54,10 @@ def stop(
 def _name_of(job: str) -> str:
     """The name that a file gives, or the text itself where there is no such file."""
     if not Path(job).is_file():
+        if Path(job).suffix in {".yaml", ".yml"}:
+            raise typer.BadParameter(
+                f"there is no file {job}; give the job file, or the job's name"
+            )
         return job
     from cluster.job import load_job
 

@@ -68,12 +68,12 @@ class CoordinatorActor:
         self._process = uuid.uuid4().hex
         self._clock = SystemClock()
         self._job_plan = job_plan(self._plan, wanted)
+        self._said: list[str] = []
         crew = JobCrew(job, self._plan.store.url, token)
-        self._fleet = RayFleet(job.name, self._plan.cluster, crew, self._clock)
+        self._fleet = RayFleet(job.name, self._plan.cluster, crew, self._clock, self._say)
         self._coordinator: Coordinator | None = None
         self._admin: AdminServer | None = None
         self._step: str | None = "starting"
-        self._said: list[str] = []
         self._failure: Exception | None = None
         self._tables: dict[int, list[TableStatus]] = {}
         self._began_s = self._clock.monotonic_s()

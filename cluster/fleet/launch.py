@@ -55,7 +55,7 @@ class ClusterRun:
         self._clock = clock
         # The coordinator's process, and how many of its messages have been passed on.
         self._heard: tuple[str | None, int] = (None, 0)
-        self._told_serving: tuple[str, ...] = ()
+        self._told_serving: set[str] = set()
         self._told_admin: str | None = None
         self._told_step: str | None = None
 
@@ -150,9 +150,10 @@ class ClusterRun:
         if glance.admin is not None and glance.admin != self._told_admin:
             self._told_admin = glance.admin
             self._say(f"ps-admin reaches this job at {glance.admin}")
-        if glance.serving != self._told_serving:
-            self._told_serving = glance.serving
-            self._say(f"serving {self.job.name} on {', '.join(glance.serving) or 'no replica'}")
+        # A new coordinator has not heard of the replicas yet.
+        if glance.serving and set(glance.serving) != self._told_serving:
+            self._told_serving = set(glance.serving)
+            self._say(f"serving {self.job.name} on {', '.join(glance.serving)}")
         if glance.progress is not None:
             on_progress(glance.progress)
         return glance.ended or glance.failure is not None

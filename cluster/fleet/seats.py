@@ -67,15 +67,22 @@ class RayFleet:
     """See ps.coordinator.fleet.Fleet. Rooms for what the plan says have been reserved.
 
     plan.replicas: not None. Where the job was spread over another number of shards since it began, its
-    rooms say so.
+    rooms say so. say: told who has gone, and who is back.
     """
 
-    def __init__(self, job: str, plan: ClusterPlan, crew: Crew, clock: Clock) -> None:
+    def __init__(
+        self,
+        job: str,
+        plan: ClusterPlan,
+        crew: Crew,
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
         self._job = job
         self._plan = plan
         self._crew = crew
         self._clock = clock
-        self._watch = Watch(clock)
+        self._watch = Watch(clock, say)
         self._changing = threading.Lock()
         self._seats: list[tuple[ActorSeat, ...]] = []
         self._workers = [

@@ -41,7 +41,8 @@ class Member:
 
     handle: the actor, None before there is one. process: of the one that is up, as it says itself;
     None while it is down or starting. fault: why it is not up, as far as that is known; is_broken: Ray
-    has given it up, as where it failed while it was made. greeting: what it answered to hello. The rest is the watch's own.
+    has given it up, as where it failed while it was made. greeting: what it answered to hello. is_missed: it was up,
+    and is not any more. The rest is the watch's own.
     """
 
     name: str
@@ -51,16 +52,21 @@ class Member:
     fault: str | None = None
     is_broken: bool = False
     greeting: Any = None
+    is_missed: bool = False
     stay_call: ObjectRef | None = field(default=None, repr=False)
     hello_call: ObjectRef | None = field(default=None, repr=False)
     due_s: float = 0.0
 
 
 class Watch:
-    """The thread that watches members. Everything else may be called from any thread."""
+    """The thread that watches members. Everything else may be called from any thread.
 
-    def __init__(self, clock: Clock) -> None:
+    say: told who has gone, and who is back.
+    """
+
+    def __init__(self, clock: Clock, say: Callable[[str], None]) -> None:
         self._clock = clock
+        self._say = say
         self._changed = threading.Condition()
         self._changes = self._seen = 0
         self._members: list[Member] = []
@@ -181,6 +187,9 @@ class Watch:
             member.greeting, member.fault, member.is_broken = answer, None, False
             member.process = _process_of(answer)
             self._tell()
+        if member.is_missed:
+            member.is_missed = False
+            self._say(f"{member.name} is up again")
 
     def _end_process(self, member: Member) -> None:
         """Have Ray start its actor again."""
@@ -194,8 +203,13 @@ class Watch:
             fault = None if error is None else said(error)
             if member.process is None and fault == member.fault:
                 return
+            has_gone = member.process is not None and not self._ending
             member.process, member.fault = None, fault
             self._tell()
+        if has_gone:
+            member.is_missed = True
+            why = f" ({fault})" if isinstance(error, RayTaskError) else ""
+            self._say(f"{member.name} has ended{why}; it is started again")
 
     def _tell(self) -> None:
         self._changes += 1

@@ -30,6 +30,12 @@ class Spread:
 def cluster_plan(job: Job, blame: Blame, spread: Spread | None = None) -> ClusterPlan:
     """The plan; what the section leaves out is as in one process. Raises JobFileError."""
     section, train = job.settings.cluster, job.settings.train
+    if spread is not None and train.grain == "example":
+        blame.refuse(
+            ("train", "grain"),
+            "found example; learning by example needs its only shard at hand, and on a cluster shards "
+            "are processes of their own: set grain: batch, or run it without --cluster",
+        )
     asked = spread or Spread()
     if section.start_timeout == 0:
         blame.refuse(("cluster", "start_timeout"), "found 0; set it above 0, 60s is usual")
@@ -52,12 +58,6 @@ def cluster_plan(job: Job, blame: Blame, spread: Spread | None = None) -> Cluste
 
 def check_cluster(plan: Plan, blame: Blame) -> None:
     """Refuse what a job cannot be spread with. Raises JobFileError, saying what to change."""
-    if plan.train.grain == "example":
-        blame.refuse(
-            ("train", "grain"),
-            "found example; learning by example needs its only shard at hand, and on a cluster shards "
-            "are processes of their own: set grain: batch, or run it without --cluster",
-        )
     if plan.store is None:
         blame.refuse(
             ("store",),

@@ -211,8 +211,10 @@ class Leadership:
         job.leaders.put(shard, Led(leader, seat, status.process))  # 6
         self.sources[shard] = "store" if choice.how == "restore" else "standby"
         if choice.how != "adopt":
-            how = "promoted from standby" if choice.how == "promote" else "restored"
-            job.say(f"shard {shard} is led by {seat.name} on {status.node}, {how}, g{generation}")
+            how = "its standby" if choice.how == "promote" else "from the store"
+            job.say(
+                f"shard {shard} is led by {seat.name} on {status.node}, {how}, generation {generation}"
+            )
         job.woken.set()
 
     def _choose(self, shard: int, *, may_keep: bool, avoid: str | None) -> Choice:
