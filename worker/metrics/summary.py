@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 class MetricSummary:
     """Metrics of a set of examples; None where they are undefined.
 
-    auc_error: the most by which auc can differ from the exact value (0 where it is exact).
+    auc_error: the most by which auc can differ from the exact value (0 where it is exact; None where
+    auc is the mean of what several workers found).
     log_loss: mean, natural logarithm. normalized_entropy: log_loss over the entropy of the
     empirical click rate (He et al. 2014, section 3): below 1 is better than the constant that knows
     it. calibration: sum of predictions over clicks, 1 is perfect.

@@ -48,7 +48,9 @@ class SettledSums(NamedTuple):
         )
 
     def plus(self, other: SettledSums) -> SettledSums:
-        """Both together. Nobody knows their AUC, unless one of them is empty."""
+        """Both together. Of pairs of one from each nobody knows which scored higher: their AUC is
+        taken to be that of the pairs within either, which holds where both saw the like.
+        """
         for one, rest in ((self, other), (other, self)):
             if not rest.examples:
                 return one
@@ -57,9 +59,18 @@ class SettledSums(NamedTuple):
             self.positives + other.positives,
             self.losses + other.losses,
             self.predictions + other.predictions,
-            None,
+            self._mean_auc(other),
             None,
         )
+
+    def _mean_auc(self, other: SettledSums) -> float | None:
+        known = [
+            (one.auc, one.positives * (one.examples - one.positives))
+            for one in (self, other)
+            if one.auc is not None
+        ]
+        pairs = sum(each for _, each in known)
+        return sum(auc * each for auc, each in known) / pairs if pairs else None
 
 
 class ScoreSums:

@@ -127,8 +127,9 @@ class EventTimeWindows:
     def merge(self, other: EventTimeWindows) -> None:
         """Add another's windows. A window that either has closed is closed.
 
-        Where both have examples in it and one has closed it, its AUC is not known any more: merge
-        before windows close (lateness_us).
+        Where both have examples in it and one has closed it, its AUC is the mean of theirs, weighted by
+        pairs, and nobody knows how far that is off: merge before windows close (lateness_us) where it
+        has to be exact.
         """
         if (self.window_us, self.lateness_us) != (other.window_us, other.lateness_us):
             raise MetricsError("windows of another length cannot be merged; use the same settings")

@@ -183,18 +183,24 @@ def test_what_a_changed_spec_leaves_goes_on_and_the_rest_is_named(
     metrics.update(p, y, t + 200 * SECOND, {"g": g, "h": g})
 
 
-def test_closed_windows_add_up_but_for_an_auc_that_nobody_can_know() -> None:
+def test_closed_windows_add_up_with_an_auc_between_theirs() -> None:
     spec = MetricsSpec(window_s=30)
     early, late, whole = (ProgressiveMetrics(spec) for _ in range(3))
     p, y, t, _ = examples(1, 100)
     for one, rows in ((early, slice(0, 45)), (late, slice(45, 100)), (whole, slice(0, 100))):
         one.update(p[rows], y[rows], t[rows])
+    parts = [early.windows()[1].metrics.auc, late.windows()[0].metrics.auc]
     early.merge(late)
     found, expected = early.windows(), whole.windows()
     assert [w.closed for w in found] == [w.closed for w in expected]
     assert found[0] == expected[0]
     assert found[2:] == expected[2:]
-    assert found[1].metrics.auc is None
+    auc, exact = found[1].metrics.auc, expected[1].metrics.auc
+    known = [part for part in parts if part is not None]
+    assert auc is not None
+    assert exact is not None
+    assert min(known) - 1e-12 <= auc <= max(known) + 1e-12
+    assert found[1].metrics.auc_error is None
     assert found[1].metrics.log_loss == expected[1].metrics.log_loss
     assert found[1].metrics.examples == expected[1].metrics.examples
 
