@@ -1,0 +1,134 @@
+"""Killing with -9, one kind after the other, and how long it takes until nothing of it is felt."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tests.faults.cluster.counting import REPLICAS, SHARDS, WORKERS
+from tests.faults.cluster.world import IN_FLIGHT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tests.faults.cluster.world import World
+
+Kind = Literal["shard", "standby", "worker", "replica", "coordinator", "node"]
+KINDS: tuple[Kind, ...] = ("shard", "worker", "replica", "coordinator", "node")
+# At most so long after all is well again, something is killed.
+_LONGEST_PEACE_S = 1.5
+
+
+@dataclass
+class Killer:
+    """Draws what to kill, and when. recovered_s: seconds by kind."""
+
+    world: World
+    rng: np.random.Generator
+    recovered_s: dict[Kind, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def kill(self, kind: Kind) -> float:
+        """Wait for a random instant at which all is well, kill one of a kind, wait until it is made up
+        for; how long that took.
+        """
+        rest_s = self.world.wait("all is well again", self.world.is_well)
+        print(f"well after another {rest_s:.1f} s")
+        self.world.pass_time(self.rng.uniform(0.0, _LONGEST_PEACE_S))
+        seconds = {
+            "shard": self._kill_leader,
+            "worker": self._kill_worker,
+            "replica": self._kill_replica,
+            "coordinator": self._kill_coordinator,
+            "node": self._lose_machine,
+        }[kind]()
+        self.recovered_s[kind].append(seconds)
+        print(f"{kind}: {seconds:.2f} s; {self.world.load.answered} predictions")
+        return seconds
+
+    def _kill_leader(self) -> float:
+        """Until its successor learns."""
+        world, shard = self.world, int(self.rng.integers(SHARDS))
+        found = world.sight.leader(shard)
+        assert found is not None
+        before = found[1]
+        os.kill(before.pid, signal.SIGKILL)
+        began: dict[str, int] = {}
+
+        def learns() -> bool:
+            now = world.sight.leader(shard)
+            if now is None or now[1].process == before.process:
+                return False
+            positions = now[1].positions
+            began.setdefault(now[1].process, sum(positions.values()))
+            return sum(positions.values()) > began[now[1].process]
+
+        return world.wait(f"shard {shard} learns again", learns)
+
+    def _kill_worker(self) -> float:
+        """Until what it owned is learned from."""
+        world, worker = self.world, int(self.rng.integers(WORKERS))
+        owned = [partition for partition, owner in world.sight.owned().items() if owner == worker]
+        self._kill_process(f"worker-{worker}")
+        return world.wait_learning(owned)
+
+    def _kill_replica(self) -> float:
+        """Until it is ready again."""
+        world, number = self.world, int(self.rng.integers(REPLICAS))
+        name = f"replica-{number}"
+        before = {name: world.sight.replicas()[name]}
+        self._kill_process(name)
+        return world.wait(f"{name} is ready", lambda: world.sight.are_ready(before))
+
+    def _kill_coordinator(self) -> float:
+        """Until it answers an operator; the others went on meanwhile."""
+        world = self.world
+        before = world.status()
+        assert before is not None
+        self._kill_process("coordinator")
+        learned, answered = world.positions(), world.load.answered
+
+        def answers() -> bool:
+            now = world.status()
+            return now is not None and now.pid != before.pid
+
+        seconds = world.wait("the coordinator answers", answers)
+        now = world.positions()
+        for at, began in zip(now, learned, strict=True):
+            for partition in began:
+                assert at[partition] > began[partition] + IN_FLIGHT, "training stood still"
+        assert world.load.answered > answered, "serving stood still"
+        return seconds
+
+    def _lose_machine(self) -> float:
+        """Until all shards learn and all replicas are ready, without it; then a new one comes."""
+        world = self.world
+        members = world.sight.members()
+        on = Counter(member.node for member in members.values())
+        losable = [node for node in world.machines.ids() if on[node]]
+        assert losable, "nothing runs but on the head"
+        node = losable[int(self.rng.integers(len(losable)))]
+        lost = sorted(member.name for member in members.values() if member.node == node)
+        print(f"machine with {', '.join(lost)}")
+        replicas = {name: one for name, one in world.sight.replicas().items() if name in lost}
+        leaders = [world.sight.leader(shard) for shard in range(SHARDS)]
+        dead = {one[1].process for one in leaders if one is not None and one[0] in lost}
+        clock = world.clock
+        began_s = clock.monotonic_s()
+        world.machines.lose(node)
+
+        def all_led() -> bool:
+            now = [world.sight.leader(shard) for shard in range(SHARDS)]
+            return all(one is not None and one[1].process not in dead for one in now)
+
+        world.wait("all shards are led", all_led)
+        world.wait_learning()
+        world.wait("all replicas are ready", lambda: world.sight.are_ready(replicas))
+        seconds = clock.monotonic_s() - began_s
+        world.machines.add()
+        return seconds
+
+    def _kill_process(self, name: str) -> None:
+        os.kill(self.world.sight.members([name])[name].pid, signal.SIGKILL)
