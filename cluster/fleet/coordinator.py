@@ -21,7 +21,7 @@ from ps.clock import SystemClock
 from ps.coordinator.coordinator import Coordinator
 from ps.coordinator.status import shard_statuses
 from ps.coordinator.target import ClusterTarget
-from ps.errors import JobBusyError, PortableError, PsError, StoreError
+from ps.errors import JobBusyError, PortableError, PsError, StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +192,7 @@ class CoordinatorActor:
             if self._is_successor:
                 self._fleet.wait_up(_ADOPT_S)
             else:
-                self._wait_up(limit_s + _COMPILE_S)
+                self._wait_up(coordinator, limit_s + _COMPILE_S)
             self._step = "restoring the shards"
             coordinator.start()  # 3
             self._coordinator = coordinator
@@ -214,11 +214,14 @@ class CoordinatorActor:
         threading.Thread(target=self._look_at_tables, name="look", daemon=True).start()
         self._step = None
 
-    def _wait_up(self, limit_s: float) -> None:
-        """Raises ProcessStartError."""
+    def _wait_up(self, coordinator: Coordinator, limit_s: float) -> None:
+        """Raises ProcessStartError, and FencedError where somebody else has taken the store over."""
         until_s = self._clock.monotonic_s() + limit_s
         everybody = len(self._fleet.members)
         while missing := self._fleet.wait_up(_SAY_S):
+            # A start may take minutes; who writes would be anybody's guess after one.
+            with suppress(StoreUnavailableError):
+                coordinator.job.keeping.check()
             up = everybody - len(missing)
             self._step = f"starting processes and compiling kernels: {up} of {everybody} are up"
             for member in missing:
