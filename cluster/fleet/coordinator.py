@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from cluster.errors import ProcessStartError
-from cluster.fleet.crew import JobCrew, settle
+from cluster.fleet.crew import JobCrew
 from cluster.fleet.job_plan import job_plan
 from cluster.fleet.knowledge import PlanKnowledge
 from cluster.fleet.report import Glance, Outcome, Seen, metrics_of, progress_of, stages_of, state_of
+from cluster.fleet.seated import settle
 from cluster.fleet.seats import RayFleet
 from ps.admin.server import AdminServer
 from ps.clock import SystemClock

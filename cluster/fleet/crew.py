@@ -5,19 +5,17 @@ Each is made in the process of its actor, with its kernels compiled before it sa
 
 from __future__ import annotations
 
-import logging
 import socket
-import sys
 import uuid
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.fleet.coordination import ActorCoordination
+from cluster.fleet.seated import SeatedShard, settle
 from cluster.local.stream import passes
-from cluster.switching import SWITCH_INTERVAL_S
 from cluster.warmup import warm_up
-from ps.actor import ShardActor, ShardActorSpec
+from ps.actor import ShardActorSpec
 from ps.clock import SystemClock
 from ps.fingerprint import code_fingerprint
 from ps.net.remote import RemoteShard
@@ -56,7 +54,8 @@ class JobCrew:
 
     def shard(self, seat: str) -> tuple[type, tuple[Any, ...]]:
         """See Crew."""
-        return SeatedShard, (self.job, ShardActorSpec(seat, self.store, self.token))
+        holds = self.job.plan(source=False).shards[0]
+        return SeatedShard, (ShardActorSpec(seat, self.store, self.token), holds)
 
     def worker(self, number: int) -> tuple[type, tuple[Any, ...]]:
         """See Crew."""
@@ -65,16 +64,6 @@ class JobCrew:
     def replica(self, number: int) -> tuple[type, tuple[Any, ...]]:
         """See Crew."""
         return ServingReplica, (self.job, self.token, number)
-
-
-class SeatedShard(ShardActor):
-    """A process of a shard, ready to be told what to hold."""
-
-    def __init__(self, job: Shipped, spec: ShardActorSpec) -> None:
-        """Raises what resolving the job does."""
-        settle()
-        warm_up(job.plan(source=False), duty="shard")
-        super().__init__(spec)
 
 
 class WorkingWorker(WorkerActor):
@@ -95,12 +84,6 @@ class ServingReplica(ReplicaActor):
         settle()
         super().__init__(partial(_make_replica, job, token, number))
         self.run()
-
-
-def settle() -> None:
-    """Set a process of a job up: turns of its threads, and what it logs."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
 def node() -> tuple[str, str]:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # How long a round waits for news; also how soon a member that is added is looked at.
 _ROUND_S = 0.1
 # Ray needs over a second to start a process again; until then it answers at once that there is none.
-_AGAIN_S = 0.2
+_AGAIN_S = 0.1
 # What failed while it was made is likely to fail again.
 _ANEW_S = 2.0
 _CLOSE_S = 10.0

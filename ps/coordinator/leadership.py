@@ -49,6 +49,7 @@ class Leadership:
         self._wanted: dict[int, bool] = {}  # what is under way: may what is there be kept?
         self._busy = 0
         self._suspended = 0
+        self._changes = 0
         self.sources: dict[int, str] = {}
         self.errors: dict[int, str] = {}
 
@@ -68,6 +69,12 @@ class Leadership:
     def is_at(self, shard: int) -> bool:
         """Whether a leader is being looked for."""
         return shard in self._wanted
+
+    def look_again(self) -> None:
+        """A process came or went: whoever waits to try again does so now."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
 
     @property
     def is_suspended(self) -> bool:
@@ -143,9 +150,14 @@ class Leadership:
         job, retry_s = self._job, _FIRST_RETRY_S
         try:
             while not job.stopped.is_set() and shard < job.shards:
+                seen = self._changes
                 if self._attempt(shard, avoid):
                     return
-                job.stopped.wait(retry_s)
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._changes != seen or job.stopped.is_set(),  # noqa: B023
+                        retry_s,
+                    )
                 retry_s = min(_MOST_RETRY_S, 2 * retry_s)
         finally:
             with self._changed:

@@ -69,11 +69,12 @@ class Supervisor:
                 self._told = None
 
     def watch(self) -> None:
-        """A thread's: wakes the other when a process came or went."""
+        """A thread's: wakes the other, and whoever looks for a leader, when a process came or went."""
         job = self._job
         while not job.stopped.is_set():
             if job.fleet.wait_for_change(LOOK_S):
                 job.woken.set()
+                self._leadership.look_again()
 
     def step(self) -> None:
         """Look once:
