@@ -78,10 +78,10 @@ class ClusterRun:
                 glance = self._look()
             except ShardUnavailableError as error:
                 now_s = self._clock.monotonic_s()
+                self._check_there(0.0 if lost_since_s is None else now_s - lost_since_s)
                 if lost_since_s is None:
                     lost_since_s = now_s
                     self._say(f"{error.where} does not answer; training goes on meanwhile")
-                self._check_there(now_s - lost_since_s)
             else:
                 if lost_since_s is not None:
                     lost_since_s = None
