@@ -12,6 +12,8 @@ os.environ |= {
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_health_check_initial_delay_ms": "0",
+    # Ray runs actors at 15, behind everything else on the machine, even these tests.
+    "RAY_worker_niceness": "0",
 }
 
 from typing import TYPE_CHECKING
