@@ -30,8 +30,10 @@ _DIAL_S = 3.0
 @contextmanager
 def connected(
     address: str, *, deadline_s: float = ANSWER_S, show_logs: bool = False
-) -> Iterator[None]:
+) -> Iterator[str]:
     """Be connected to the cluster at an address, as a driver; nothing of Ray's is left afterwards.
+
+    Gives the host:port it is connected to.
 
     address: auto (RAY_ADDRESS, or the cluster this machine belongs to), host:port, or ray://host:port
     from outside. show_logs: print what the job's processes print. Raises ClusterUnreachableError
@@ -55,7 +57,7 @@ def connected(
         raise ClusterUnreachableError(found, _first_line(error)) from error
     try:
         with nullcontext() if show_logs else _hushed():
-            yield
+            yield found.removeprefix(_CLIENT)
     finally:
         ray.shutdown()
 

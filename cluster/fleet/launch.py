@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import JobNotRunningError, JobRunningError, RunError, UnsavedError
 from cluster.fleet.connect import ANSWER_S, connected
+from cluster.fleet.head import head_watched
 from ps.clock import SystemClock
 from ps.errors import PsError, ShardUnavailableError
 
@@ -183,7 +184,10 @@ def running(
     """
     clock = clock or SystemClock()
     step(f"connecting to {address}")
-    with connected(address, deadline_s=answer_s, show_logs=show_logs):  # 1
+    with (
+        connected(address, deadline_s=answer_s, show_logs=show_logs) as head,  # 1
+        head_watched(head, say, clock),
+    ):
         attached = _is_running(job, wanted)  # 2
         run = ClusterRun(job, attached=attached, say=say, step=step, clock=clock)
         if attached:
