@@ -82,7 +82,8 @@ class ClusterRun:
                 self._check_there(0.0 if lost_since_s is None else now_s - lost_since_s)
                 if lost_since_s is None:
                     lost_since_s = now_s
-                    self._say(f"{error.where} does not answer; training goes on meanwhile")
+                    so = "; training goes on meanwhile" if self.has_begun else " yet"
+                    self._say(f"{error.where} does not answer{so}")
             else:
                 if lost_since_s is not None:
                     lost_since_s = None
