@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.cluster.fleet.conftest import cluster, shared_folder
@@ -25,6 +26,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     if found:
         terminalreporter.write_line(f"{'recovered from':<34}{'kills':>6}{'p50 s':>8}{'max s':>8}")
     for name, seconds in sorted(found.items()):
-        ordered = sorted(seconds)
-        p50_s = ordered[len(ordered) // 2]
-        terminalreporter.write_line(f"{name:<34}{len(ordered):>6}{p50_s:>8.2f}{ordered[-1]:>8.2f}")
+        terminalreporter.write_line(
+            f"{name:<34}{len(seconds):>6}{median(seconds):>8.2f}{max(seconds):>8.2f}"
+        )

@@ -6,18 +6,26 @@ import os
 import signal
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tests.faults.cluster.counting import REPLICAS, SHARDS, WORKERS
 from tests.faults.cluster.world import IN_FLIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
+    from ps.host.port import HostStatus
     from tests.faults.cluster.world import World
 
-Kind = Literal["shard", "standby", "worker", "replica", "coordinator", "node"]
-KINDS: tuple[Kind, ...] = ("shard", "worker", "replica", "coordinator", "node")
+# shard: its leader. seats: its leader and its standby at once, so that only the store has it.
+Kind = Literal["shard", "seats", "worker", "replica", "coordinator", "node"]
+KINDS: dict[int, tuple[Kind, ...]] = {
+    0: ("shard", "worker", "replica", "coordinator", "node"),
+    1: ("shard", "seats", "worker", "replica", "coordinator", "node"),
+}
 # At most so long after all is well again, something is killed.
 _LONGEST_PEACE_S = 1.5
 
@@ -39,6 +47,7 @@ class Killer:
         self.world.pass_time(self.rng.uniform(0.0, _LONGEST_PEACE_S))
         seconds = {
             "shard": self._kill_leader,
+            "seats": self._kill_seats,
             "worker": self._kill_worker,
             "replica": self._kill_replica,
             "coordinator": self._kill_coordinator,
@@ -51,26 +60,43 @@ class Killer:
     def _kill_leader(self) -> float:
         """Until its successor learns."""
         world, shard = self.world, int(self.rng.integers(SHARDS))
-        found = world.sight.leader(shard)
-        assert found is not None
-        before = found[1]
-        os.kill(before.pid, signal.SIGKILL)
+        leader = world.seen(partial(world.sight.leader, shard))
+        assert leader is not None
+        return self._kill_hosts(shard, [leader[1]])
+
+    def _kill_seats(self) -> float:
+        """Until what was restored from the store learns."""
+        sight, shard = self.world.sight, int(self.rng.integers(SHARDS))
+
+        def hosts() -> list[HostStatus]:
+            found = [*sight.hosts(shard).values()]
+            return found if len(found) == len(sight.seats(shard)) else []
+
+        return self._kill_hosts(shard, self.world.seen(hosts))
+
+    def _kill_hosts(self, shard: int, hosts: Sequence[HostStatus]) -> float:
+        world, before = self.world, {host.process for host in hosts}
+        for host in hosts:
+            os.kill(host.pid, signal.SIGKILL)
         began: dict[str, int] = {}
 
         def learns() -> bool:
-            now = world.sight.leader(shard)
-            if now is None or now[1].process == before.process:
+            now = world.sight.successor(shard, before)
+            if now is None:
                 return False
-            positions = now[1].positions
-            began.setdefault(now[1].process, sum(positions.values()))
-            return sum(positions.values()) > began[now[1].process]
+            learned = sum(now.positions.values())
+            return learned > began.setdefault(now.process, learned)
 
         return world.wait(f"shard {shard} learns again", learns)
 
     def _kill_worker(self) -> float:
         """Until what it owned is learned from."""
         world, worker = self.world, int(self.rng.integers(WORKERS))
-        owned = [partition for partition, owner in world.sight.owned().items() if owner == worker]
+        owned = [
+            partition
+            for partition, owner in world.seen(world.sight.owned).items()
+            if owner == worker
+        ]
         self._kill_process(f"worker-{worker}")
         return world.wait_learning(owned)
 
@@ -78,24 +104,26 @@ class Killer:
         """Until it is ready again."""
         world, number = self.world, int(self.rng.integers(REPLICAS))
         name = f"replica-{number}"
-        before = {name: world.sight.replicas()[name]}
+        before = {name: world.seen(partial(world.sight.replica, name))}
         self._kill_process(name)
         return world.wait(f"{name} is ready", lambda: world.sight.are_ready(before))
 
     def _kill_coordinator(self) -> float:
         """Until it answers an operator; the others went on meanwhile."""
         world = self.world
-        before = world.status()
+        before = world.seen(world.status)
         assert before is not None
+        began_s = world.clock.monotonic_s()
         self._kill_process("coordinator")
-        learned, answered = world.positions(), world.load.answered
+        learned, answered = world.seen(world.sight.positions), world.load.answered
 
         def answers() -> bool:
             now = world.status()
             return now is not None and now.pid != before.pid
 
-        seconds = world.wait("the coordinator answers", answers)
-        now = world.positions()
+        world.wait("the coordinator answers", answers)
+        seconds = world.clock.monotonic_s() - began_s
+        now = world.seen(world.sight.positions)
         for at, began in zip(now, learned, strict=True):
             for partition in began:
                 assert at[partition] > began[partition] + IN_FLIGHT, "training stood still"
@@ -105,18 +133,21 @@ class Killer:
     def _lose_machine(self) -> float:
         """Until all shards learn and all replicas are ready, without it; then a new one comes."""
         world = self.world
-        members = world.sight.members()
+        members = world.seen(world.sight.everybody)
         on = Counter(member.node for member in members.values())
         losable = [node for node in world.machines.ids() if on[node]]
         assert losable, "nothing runs but on the head"
         node = losable[int(self.rng.integers(len(losable)))]
         lost = sorted(member.name for member in members.values() if member.node == node)
         print(f"machine with {', '.join(lost)}")
-        replicas = {name: one for name, one in world.sight.replicas().items() if name in lost}
-        leaders = [world.sight.leader(shard) for shard in range(SHARDS)]
+        replicas = {
+            name: world.seen(partial(world.sight.replica, name))
+            for name in lost
+            if name.startswith("replica")
+        }
+        leaders = [world.seen(partial(world.sight.leader, shard)) for shard in range(SHARDS)]
         dead = {one[1].process for one in leaders if one is not None and one[0] in lost}
-        clock = world.clock
-        began_s = clock.monotonic_s()
+        began_s = world.clock.monotonic_s()
         world.machines.lose(node)
 
         def all_led() -> bool:
@@ -126,9 +157,11 @@ class Killer:
         world.wait("all shards are led", all_led)
         world.wait_learning()
         world.wait("all replicas are ready", lambda: world.sight.are_ready(replicas))
-        seconds = clock.monotonic_s() - began_s
+        seconds = world.clock.monotonic_s() - began_s
         world.machines.add()
         return seconds
 
     def _kill_process(self, name: str) -> None:
-        os.kill(self.world.sight.members([name])[name].pid, signal.SIGKILL)
+        member = self.world.seen(lambda: self.world.sight.members([name]).get(name))
+        assert member is not None
+        os.kill(member.pid, signal.SIGKILL)

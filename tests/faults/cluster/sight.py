@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.fleet.names import NAMESPACE, member_name, seat_name
+from ps.clock import SystemClock
 from tests.faults.cluster.counting import JOB, REPLICAS, SHARDS, WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ps.coordinator.orders import ReplicaReport
     from ps.host.port import HostStatus
@@ -35,18 +36,22 @@ class Sight:
 
     def __init__(self, standbys: int) -> None:
         self._standbys = standbys
+        self._clock = SystemClock()
 
     def members(self, names: Sequence[str] | None = None) -> dict[str, Member]:
         """Who answers, by name: all of the job, or these."""
-        import ray
-
         handles = {name: self._handle(name) for name in names or self.names}
         asked = {
             name: handle.__ray_call__.remote(_whereabouts)
             for name, handle in handles.items()
             if handle is not None
         }
-        return {name: Member(name, *found) for name, found in self._collected(ray, asked).items()}
+        return {name: Member(name, *found) for name, found in self._collected(asked).items()}
+
+    def everybody(self) -> dict[str, Member]:
+        """All of the job; nobody where one does not answer."""
+        found = self.members()
+        return found if len(found) == len(self.names) else {}
 
     @property
     def names(self) -> list[str]:
@@ -68,6 +73,10 @@ class Sight:
         """What the replicas say."""
         return self._hello([f"replica-{number}" for number in range(REPLICAS)])
 
+    def replica(self, name: str) -> ReplicaReport | None:
+        """What one says."""
+        return self.replicas().get(name)
+
     def leader(self, shard: int) -> tuple[str, HostStatus] | None:
         """The seat that leads a shard and what it says, None where there is none."""
         leading = {name: host for name, host in self.hosts(shard).items() if host.role == "leading"}
@@ -76,6 +85,14 @@ class Sight:
         name = max(leading, key=lambda one: (_generation(leading[one]), one))
         return name, leading[name]
 
+    def successor(self, shard: int, before: Collection[str]) -> HostStatus | None:
+        """What leads a shard and is none of these processes; waits for nobody else."""
+        for _, host in self._answers(self._greetings(self.seats(shard))):
+            if host.role == "leading" and host.process not in before:
+                found: HostStatus = host
+                return found
+        return None
+
     def positions(self) -> list[Positions]:
         """By shard, how far its leader has learned; of none where one has no leader that answers."""
         found = [self.leader(shard) for shard in range(SHARDS)]
@@ -83,44 +100,48 @@ class Sight:
 
     def owned(self) -> dict[str, int]:
         """The worker of each partition."""
-        import ray
-
         handle = self._handle("coordinator")
         if handle is None:
             return {}
         asked = {"coordinator": handle.__ray_call__.remote(_owned)}
-        owned: dict[str, int] = self._collected(ray, asked).get("coordinator") or {}
+        owned: dict[str, int] = self._collected(asked).get("coordinator") or {}
         return owned
 
-    def are_ready(self, before: dict[str, ReplicaReport]) -> bool:
+    def are_ready(self, before: Mapping[str, ReplicaReport | None]) -> bool:
         """Whether all replicas serve, those of `before` in another process."""
         now = self.replicas()
         return len(now) == REPLICAS and all(
-            one.status.ready and (name not in before or before[name].process != one.process)
+            one.status.ready and one.process != getattr(before.get(name), "process", None)
             for name, one in now.items()
         )
 
     def _hello(self, names: Sequence[str]) -> dict[str, Any]:
-        import ray
+        return self._collected(self._greetings(names))
 
+    def _greetings(self, names: Sequence[str]) -> dict[str, Any]:
         handles = {name: self._handle(name) for name in names}
-        asked = {
+        return {
             name: handle.hello.remote() for name, handle in handles.items() if handle is not None
         }
-        return self._collected(ray, asked)
 
-    def _collected(self, ray: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    def _collected(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._answers(asked))
+
+    def _answers(self, asked: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """As they come; whoever says nothing in time is left out."""
+        import ray
         from ray.exceptions import RayError
 
-        found: dict[str, Any] = {}
-        if not asked:
-            return found
-        done, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_S)
-        for name, ref in asked.items():
-            if ref in done:
-                with suppress(RayError):
-                    found[name] = ray.get(ref, timeout=_ANSWER_S)
-        return found
+        names = {ref: name for name, ref in asked.items()}
+        until_s = self._clock.monotonic_s() + _ANSWER_S
+        while names:
+            left_s = max(until_s - self._clock.monotonic_s(), 0.0)
+            done, _ = ray.wait([*names], num_returns=1, timeout=left_s)
+            if not done:
+                return
+            name = names.pop(done[0])
+            with suppress(RayError):
+                yield name, ray.get(done[0])
 
     def _handle(self, name: str) -> Any:
         import ray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from cluster.fleet.launch import running
 from cluster.fleet.shipping import JobText
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from ps.admin.target import JobStatus
     from ps.stream import Positions
+
+T = TypeVar("T")
 
 # Of a push that was on its way at a kill: so many more positions are no sign of recovery.
 IN_FLIGHT = 3 * BATCH
@@ -140,16 +142,16 @@ class World:
             self._pause.wait(_LOOK_S)
         return self.clock.monotonic_s() - began_s
 
-    def positions(self) -> list[Positions]:
-        """By shard, how far its leader has learned; waits until all say so."""
-        found: list[Positions] = []
+    def seen(self, look: Callable[[], T]) -> T:
+        """What is seen once that is anything: whoever is busy does not always answer in time."""
+        found: list[T] = []
 
-        def is_known() -> bool:
-            found[:] = self.sight.positions()
-            return bool(found)
+        def is_there() -> bool:
+            found[:] = [look()]
+            return bool(found[0])
 
-        self.wait("all shards say where they stand", is_known)
-        return found
+        self.wait("somebody who is there answers", is_there)
+        return found[0]
 
     def wait_learning(self, partitions: Sequence[str] | None = None) -> float:
         """Until all shards have learned more of all these partitions than can have been on its way."""
