@@ -39,12 +39,12 @@ $(INSTALLED_BENCH): $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/trilith demo --out runs/demo
 
-# Tests that start many processes of their own, or whole machines, and so have this one to themselves.
-ALONE := tests/faults tests/cluster/fleet tests/cluster/test_demo.py tests/e2e
+# Tests that start many processes of their own, or whole machines; the others come first.
+PROCESSES := tests/faults tests/cluster/fleet tests/cluster/test_demo.py tests/e2e
 
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%)
-	$(BIN)/python -m pytest $(ALONE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PROCESSES:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PROCESSES)
 
 faults: $(INSTALLED_DEV)
 	TRILITH_FAULTS=1 $(BIN)/python -m pytest tests/faults

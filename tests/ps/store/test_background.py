@@ -151,6 +151,7 @@ def test_a_compaction_that_fails_is_not_tried_at_every_commit(
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr(upkeep, "compact", fail)
+    others = _compacting()
     saved = Saved(str(tmp_path), failing(KEEP_ALL, first_s=1e6))
     saved.save(1)
     until(lambda: saved.thread.status().last_error is not None)
@@ -159,7 +160,7 @@ def test_a_compaction_that_fails_is_not_tried_at_every_commit(
     assert saved.thread.status().last_error == "compaction failed: ZeroDivisionError: a defect"
     assert len([one for one in caplog.records if one.exc_info]) == 1
     saved.thread.close(DEADLINE_S)  # which the wait does not hold up
-    assert not [thread for thread in threading.enumerate() if thread.name == "compact"]
+    assert not _compacting() - others
 
 
 def test_each_kind_of_failure_is_told_once_and_pruning_goes_on(
@@ -291,3 +292,7 @@ def test_a_store_that_answers_with_an_error_is_not_called_silent(
     assert (status.state, status.last_error) == ("failing", "no room")
     saved.thread._stop.set()
     saved.thread.close(DEADLINE_S)
+
+
+def _compacting() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "compact"}
