@@ -109,7 +109,8 @@ def test_a_cluster_comes_up_trains_and_goes_down(begin: Callable[..., Cluster]) 
     assert re.search(rf'"examples":\s*{RECORDS}\b', status), status
     stopped = cluster.ray("exec", f"trilith stop {ON_HEAD}", deadline_s=60.0)
     assert stopped.code == 0, stopped.output
-    assert serving.end(60.0).code == 0
+    # It says that somebody else has ended its job.
+    assert serving.end(60.0).code == 1
 
     down = cluster.ray("down", "--yes", deadline_s=60.0)
     assert down.code == 0, down.output
