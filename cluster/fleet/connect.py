@@ -108,13 +108,19 @@ def _address_of(address: str) -> str:
 def _dial(address: str, deadline_s: float) -> None:
     """See that something speaks gRPC there, which takes no process and no minute, as Ray's does."""
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), min(_DIAL_S, deadline_s)):
-            pass
-    except (OSError, OverflowError) as error:
-        raise ClusterUnreachableError(
-            address, f"{_first_line(error)}; see that it runs, and that the port is right"
-        ) from error
+    for way in _ways(address, host):
+        try:
+            with socket.create_connection((way.strip("[]"), int(port)), min(_DIAL_S, deadline_s)):
+                pass
+        except (OSError, OverflowError) as error:
+            what = "see that it runs, and that the port is right"
+            if way != host:
+                what = (
+                    f"Ray goes to {way} for {host}, where this cluster does not listen: set "
+                    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 here as where it was started, which keeps "
+                    "it on loopback"
+                )
+            raise ClusterUnreachableError(address, f"{_first_line(error)}; {what}") from error
     if os.environ.get("RAY_USE_TLS", "0") == "1":
         return
     method = _PING_CLIENT if address.startswith(_CLIENT) else _PING_GCS
@@ -133,6 +139,18 @@ def _dial(address: str, deadline_s: float) -> None:
             else:
                 return  # it is Ray, and has something to say of its own
             raise ClusterUnreachableError(address, why) from error
+
+
+def _ways(address: str, host: str) -> list[str]:
+    """The host, and where Ray goes in its stead: its driver never takes loopback for an answer, and
+    tries for minutes.
+    """
+    if address.startswith(_CLIENT):
+        return [host]
+    from ray._private.services import resolve_ip_for_localhost
+
+    meant: str = resolve_ip_for_localhost(host)
+    return [host] if meant == host else [host, meant]
 
 
 def _kind(address: str) -> str:

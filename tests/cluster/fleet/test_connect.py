@@ -63,3 +63,12 @@ def test_a_machine_of_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: obje
 def test_auto_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
     assert "127.0.0.1:2" in refusal("auto")
+
+
+def test_where_ray_goes_in_place_of_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would try for minutes."""
+    monkeypatch.setattr("ray._private.services.resolve_ip_for_localhost", lambda _: "127.0.0.2")
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        said = refusal(f"127.0.0.1:{elsewhere.getsockname()[1]}")
+    assert "Ray goes to 127.0.0.2 for 127.0.0.1" in said
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in said
