@@ -15,7 +15,7 @@ help:
 	@echo "make test     all tests"
 	@echo "make faults   all fault tests: hundreds of kills, thousands of flipped bytes; prints the totals"
 	@echo "make check    lint, format, types, import order, generated stubs"
-	@echo "make bench    the benchmarks: table, train, quality, snapshot (benchmarks/)"
+	@echo "make bench    the benchmarks: table, train, quality, snapshot, cluster (benchmarks/)"
 	@echo "make format   let ruff mend what it can"
 	@echo "make stubs    compile proto/ into the committed stubs"
 	@echo "make wheel    dist/*.whl, which is all that a machine of a cluster needs"
@@ -68,6 +68,7 @@ bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks.train --json runs/bench/train.json
 	$(BIN)/python -m benchmarks.quality --json runs/bench/quality.json
 	$(BIN)/python -m benchmarks.snapshot --json runs/bench/snapshot.json
+	$(BIN)/python -m benchmarks.cluster --json runs/bench/cluster.json
 
 # A build/ left behind would smuggle in modules that are gone.
 wheel: $(INSTALLED)
