@@ -110,10 +110,11 @@ def test_counts_are_exact_after_any_schedule(staleness: int, seed: int) -> None:
     assert_counted_once(shards, source, passes)
     examples = sum(len(range(size)) - 2 for size in source.sizes.values()) * passes
     # Where partitions move while a shard falls back, what was counted since its restore point may be
-    # counted twice; and while calls are lost, nobody may know that a push was applied.
+    # counted twice. While calls are lost, nobody may know that a push was applied; and one that some
+    # shards took from a former owner, and others from the next, is counted by both.
     unknown = moves * 2 * (staleness + 1) * BATCH if loss else 0
     assert examples_known(command) >= examples - unknown
-    assert falls_back or examples_known(command) <= examples
+    assert falls_back or examples_known(command) <= examples + unknown
 
 
 def assert_even(shards: Shards, command: Command) -> None:

@@ -19,6 +19,18 @@ class Buried(SystemExit):
     """Ends a thread of a coordinator that has been dead for a while; nobody is told."""
 
 
+_told_before = threading.excepthook
+
+
+def _tell(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not Buried:
+        _told_before(args)
+
+
+# A test runner's hook takes note of whatever ends a thread.
+threading.excepthook = _tell
+
+
 class Death:
     """reached: whether a thread came to the step; it then waits there until bury()."""
 
