@@ -22,7 +22,13 @@ from ps.coordinator.ownership import Ownership
 from ps.coordinator.standbys import Standbys
 from ps.coordinator.supervisor import Supervisor
 from ps.directory import Directory
-from ps.errors import JobBusyError, PsError
+from ps.errors import (
+    BlockGapError,
+    JobBusyError,
+    NotLeadingError,
+    PsError,
+    ShardUnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
 _HOLDS_PER_TERM = 1 << 32
 # What the end of a job waits for workers to come to rest, and for threads to end.
 _HOLD_S = 20.0
+# A shard that is lost while the job ends is waited for, so often; then it stays where the store has it.
+_LAST_ATTEMPTS = 20
+_LAST_PAUSE_S = 0.2
 _JOIN_S = 5.0
 # A resharding before may have left more shards than the job was begun with.
 _ROOM_S = 600.0
@@ -248,9 +257,14 @@ class Coordinator:
             return job.keeping.newest
         try:
             try:
-                with held(self, "stopping", _HOLD_S):  # 1
+                for _ in range(_LAST_ATTEMPTS):
+                    with held(self, "stopping", _HOLD_S):  # 1
+                        if not self._commit_whole():
+                            continue  # a shard was just lost: once it is back and even
+                        self._ending = True  # before they are let go: nothing is learned any more
+                        break
+                else:
                     self._commit_last()
-                    self._ending = True  # before they are let go: nothing is learned any more
             except JobBusyError as error:
                 job.say(f"{error}; saving what there is")
                 self._commit_last()
@@ -265,6 +279,19 @@ class Coordinator:
         join_s: how long to wait for each thread to come to its end.
         """
         self._end_threads(join_s)
+
+    def _commit_whole(self) -> bool:
+        """Whether every shard took part in a restore point."""
+        try:
+            self.commits.commit(whole=True)
+        except (ShardUnavailableError, NotLeadingError, BlockGapError):
+            self.job.woken.set()
+            self.job.stopped.wait(_LAST_PAUSE_S)
+            return False
+        except PsError as error:
+            if not self.job.has_been_replaced(error):
+                raise
+        return True
 
     def _commit_last(self) -> None:
         try:
