@@ -248,8 +248,9 @@ class Coordinator:
         3. tell workers and replicas to end
         4. stop, and give up the store
 
-        Where workers do not come to rest in time, what there is is saved. Raises StoreError where it
-        could not be saved; it is stopped nevertheless.
+        A shard that is lost meanwhile is waited for, and 1 and 2 are done again. Where workers do not
+        come to rest in time, or it does not come back, what there is is saved. Raises StoreError where
+        it could not be saved; it is stopped nevertheless.
         """
         job = self.job
         if self._ending or job.stopped.is_set():
@@ -259,15 +260,15 @@ class Coordinator:
             try:
                 for _ in range(_LAST_ATTEMPTS):
                     with held(self, "stopping", _HOLD_S):  # 1
-                        if not self._commit_whole():
-                            continue  # a shard was just lost: once it is back and even
-                        self._ending = True  # before they are let go: nothing is learned any more
-                        break
+                        if self._commit_last(whole=True):
+                            # Before they are let go: nothing is learned any more.
+                            self._ending = True
+                            break
                 else:
-                    self._commit_last()
+                    self._commit_last(whole=False)
             except JobBusyError as error:
                 job.say(f"{error}; saving what there is")
-                self._commit_last()
+                self._commit_last(whole=False)
         finally:
             self._ending = True  # 3
             self._close()  # 4
@@ -280,11 +281,13 @@ class Coordinator:
         """
         self._end_threads(join_s)
 
-    def _commit_whole(self) -> bool:
-        """Whether every shard took part in a restore point."""
+    def _commit_last(self, *, whole: bool) -> bool:
+        """Make the last restore point; False where (whole) a shard that was just lost had no part in it."""
         try:
-            self.commits.commit(whole=True)
+            self.commits.commit(whole=whole)  # 2
         except (ShardUnavailableError, NotLeadingError, BlockGapError):
+            if not whole:
+                raise
             self.job.woken.set()
             self.job.stopped.wait(_LAST_PAUSE_S)
             return False
@@ -292,13 +295,6 @@ class Coordinator:
             if not self.job.has_been_replaced(error):
                 raise
         return True
-
-    def _commit_last(self) -> None:
-        try:
-            self.commits.commit()  # 2
-        except PsError as error:
-            if not self.job.has_been_replaced(error):
-                raise
 
     def _answer(self) -> None:
         if self.job.replaced is not None:

@@ -105,6 +105,28 @@ def test_a_shard_that_cannot_be_linked_is_restored(make_world: Callable[..., Wor
     world.check_at_end()
 
 
+@pytest.mark.parametrize("standbys", [0, 1])
+@pytest.mark.parametrize("command", ["seal", "save"])
+def test_a_shard_that_is_lost_as_the_job_ends_is_waited_for(
+    make_world: Callable[..., World], command: str, standbys: int
+) -> None:
+    world = make_world(standbys=standbys, commit_every_s=3600.0)
+    world.started()
+    world.finish()
+    seat = world.fleet.leading(1)
+
+    def die(asked: str) -> None:
+        if asked == command and world.coordinator.job.holds.number is not None:
+            seat.hook = None
+            seat.kill()
+            if not standbys:
+                seat.start()
+
+    seat.hook = die
+    world.check_at_end()
+    assert seat.hook is None
+
+
 def test_a_store_that_fails_delays_restore_points_and_nothing_else(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
