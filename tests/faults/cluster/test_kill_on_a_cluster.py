@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 ALL = "TRILITH_FAULTS" in os.environ
 KILLS = 10
-# How soon a leader is replaced, half of the time: restored from the store, or by its standby.
-SHARD_P50_S = {0: 5.0, 1: 2.0}
 
 
 @pytest.mark.slow
@@ -60,5 +57,3 @@ def test_nothing_is_lost_and_nobody_gets_an_error(
     record_property("kills", len(kinds))
     record_property("predictions", world.load.answered)
     print(f"{sum(dict(positions).values())} examples, slowest call {world.load.slowest_s:.2f} s")
-    if ALL:
-        assert median(killer.recovered_s["shard"]) <= SHARD_P50_S[standbys]
