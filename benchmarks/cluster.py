@@ -46,7 +46,6 @@ from ps.kernels.layout import row_layout
 from ps.store.catalog import Catalog
 from ps.store.compactor import compact
 from ps.store.opening import open_location
-from ps.store.restore import restore_shards
 from worker.batching import batches
 from worker.preparation import prepare
 from worker.sources.synthetic import WideStreamSpec, WideSyntheticClicks
@@ -217,8 +216,8 @@ def rows_per_example(plan: Plan) -> float:
     return rows / examples
 
 
-def store_speeds(plan: Plan, store: Path) -> tuple[float, float]:
-    """Bytes of a base per second, written anew and read."""
+def compact_speed(store: Path) -> float:
+    """Bytes of a base that are written anew in a second."""
     location = open_location(str(store))
     catalog = Catalog(location)
     newest = catalog.survey().newest
@@ -231,13 +230,7 @@ def store_speeds(plan: Plan, store: Path) -> tuple[float, float]:
             compact(location, chain, memory_bytes=1 << 30) for chain in commit.shards
         )
     )
-    restored: list[object] = []
-    restore_s = seconds(
-        lambda: restored.extend(
-            restore_shards(location, commit, plan.shard_specs(len(commit.shards)))
-        )
-    )
-    return sum(written) / compact_s, sum(written) / restore_s
+    return sum(written) / compact_s
 
 
 def tell_stages(name: str, watch: Watch) -> None:
@@ -309,7 +302,6 @@ def measure(folder: Path, records: int, rounds: int) -> Figures:
     tell_stages("1 worker, 1 shard", ones[-1])
     tell_stages("2 workers, 2 shards", twos[-1])
     cpu_s, wire_bytes = ones[-1].per_example()
-    compact_rate, restore_rate = store_speeds(plan, folder / "store-1x1-0")
     spec = plan.shards[0].tables[0]
     record = row_layout(spec.width, spec.state_width).stride * 4
     costs = Costs(
@@ -320,8 +312,7 @@ def measure(folder: Path, records: int, rounds: int) -> Figures:
         row_bytes=record + INDEX_BYTES_PER_ROW,
         replica_row_bytes=record - 4 * spec.state_width + INDEX_BYTES_PER_ROW,
         block_row_bytes=8 + 4 + 4 * (spec.width + spec.state_width),
-        compact_bytes_per_s=compact_rate,
-        restore_bytes_per_s=restore_rate,
+        compact_bytes_per_s=compact_speed(folder / "store-1x1-0"),
     )
     by_role = tell_sizes(costs)
     base = median(local)

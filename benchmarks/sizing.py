@@ -13,7 +13,7 @@ class Costs:
     *_cpu_s: of one example, over all processes of that kind. wire_bytes: between workers and shards,
     both ways. rows: distinct ones pulled and pushed for an example. row_bytes: in a shard's memory,
     index included; replica_row_bytes: in a replica's; block_row_bytes: in a block. compact_bytes_per_s:
-    of a base that is written anew, by one thread; restore_bytes_per_s: of one that is read.
+    of a base that is written anew, by one thread.
     """
 
     worker_cpu_s: float
@@ -24,7 +24,6 @@ class Costs:
     replica_row_bytes: float
     block_row_bytes: float
     compact_bytes_per_s: float
-    restore_bytes_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
