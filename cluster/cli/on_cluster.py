@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from cluster.cli.reporter import Reporter
+    from cluster.cli.signals import StopOnSignal
     from cluster.errors import RunError
+    from cluster.fleet.launch import ClusterRun
     from cluster.fleet.report import Outcome
     from cluster.fleet.shipping import JobText
     from cluster.plan import Plan
@@ -55,7 +58,10 @@ def shipped(
     max_examples: int | None = None,
     serve: bool = False,
 ) -> JobText:
-    """The job, ready to be sent. numbers: of processes, by the name of their option. Raises JobFileError for what cannot run on a cluster."""
+    """The job, ready to be sent. numbers: of processes, by the name of their option.
+
+    Raises JobFileError for what cannot run on a cluster.
+    """
     from cluster.fleet.shipping import JobText
     from cluster.job.resolve_cluster import Spread
 
@@ -88,24 +94,13 @@ def train_there(
     show_logs: bool,
 ) -> int:
     """Learn to the end of the stream, or to a signal; the exit code. Raises what running() does."""
-    from cluster.cli.reporter import reporting
-    from cluster.cli.signals import StopOnSignal
     from cluster.cli.train import show_outcome
-    from cluster.fleet.launch import running
 
     plan = job.plan(source=False)
-    with (
-        reporting(job.name, quiet=quiet) as reporter,
-        running(
-            job,
-            address,
-            wanted=wanted,
-            say=reporter.say,
-            step=reporter.step,
-            show_logs=show_logs,
-        ) as run,
-        # Ray sets a handler of its own when it connects.
-        StopOnSignal() as signals,
+    with _running(job, address, wanted, quiet=quiet, show_logs=show_logs) as (
+        run,
+        reporter,
+        signals,
     ):
         glance = run.follow(signals.stop, reporter.progress)
         if not run.has_begun:
@@ -124,22 +119,11 @@ def serve_there(
     job: JobText, address: str, wanted: GoOnFrom, *, quiet: bool, show_logs: bool
 ) -> None:
     """Learn and serve until a signal. Raises what running() does."""
-    from cluster.cli.reporter import reporting
-    from cluster.cli.signals import StopOnSignal
-    from cluster.fleet.launch import running
-
     plan = job.plan(source=False)
-    with (
-        reporting(job.name, quiet=quiet) as reporter,
-        running(
-            job,
-            address,
-            wanted=wanted,
-            say=reporter.say,
-            step=reporter.step,
-            show_logs=show_logs,
-        ) as run,
-        StopOnSignal() as signals,
+    with _running(job, address, wanted, quiet=quiet, show_logs=show_logs) as (
+        run,
+        reporter,
+        signals,
     ):
         _say_reach(plan, reporter)
         glance = run.follow(signals.stop, reporter.progress, hold=True)
@@ -150,6 +134,31 @@ def serve_there(
         reporter.say(f"stopped{cause}: finishing the calls under way, and saving")
         outcome = run.finish()
     _raise(None if glance is None else _failure(glance.failure), outcome)
+
+
+@contextmanager
+def _running(
+    job: JobText, address: str, wanted: GoOnFrom, *, quiet: bool, show_logs: bool
+) -> Iterator[tuple[ClusterRun, Reporter, StopOnSignal]]:
+    """The job on its cluster, who tells of it, and who hears signals."""
+    from cluster.cli.reporter import reporting
+    from cluster.cli.signals import StopOnSignal
+    from cluster.fleet.launch import running
+
+    with (
+        reporting(job.name, quiet=quiet) as reporter,
+        running(
+            job,
+            address,
+            wanted=wanted,
+            say=reporter.say,
+            step=reporter.step,
+            show_logs=show_logs,
+        ) as run,
+        # Ray sets a handler of its own when it connects.
+        StopOnSignal() as signals,
+    ):
+        yield run, reporter, signals
 
 
 def _say_reach(plan: Plan, reporter: Reporter) -> None:
