@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.local import LocalRun
@@ -10,7 +11,7 @@ from ps.clock import ManualClock
 from tests.e2e.plans import plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from cluster.local import GoOnFrom
     from cluster.progress import RunProgress
@@ -109,3 +110,28 @@ def result(run: LocalRun, progress: RunProgress) -> dict[str, Any]:
         "event_ts_us": progress.event_ts_us,
         "dropped": progress.batches_dropped,
     }
+
+
+@contextmanager
+def standing_still(run: LocalRun) -> Iterator[None]:
+    """No batch between the steps of what an operator does: on a busy machine, that could be all."""
+    run.target.pause("training")
+    try:
+        yield
+    finally:
+        run.target.resume("training")
+
+
+def save(run: LocalRun) -> None:
+    """Have all that is sealed in the store."""
+    store = run._durability
+    assert store is not None
+    run._control.call("saving", store.save_now, deadline_s=30.0)
+
+
+def some_point(run: LocalRun, epoch: int) -> int:
+    """A restore point at about an epoch: where the disk is slow, epochs that wait become one."""
+    save(run)
+    return min(
+        (point.epoch for point in run.target.restore_points()), key=lambda at: abs(at - epoch)
+    )
