@@ -12,11 +12,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from ps.health import Health
 from serving import predict_pb2 as pb
 from serving import predict_pb2_grpc as pb_grpc
 from serving.config import ServingConfig
 from serving.errors import ServerStartError
-from serving.health import Health
 from serving.metrics import ServingMetrics
 from serving.service import PredictService
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ps import admin_pb2 as pb
@@ -17,6 +17,7 @@ from ps.admin.errors import AdminStartError
 from ps.admin.service import AdminService
 from ps.admin.target import AdminSettings
 from ps.errors import SpecError
+from ps.health import Health
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,10 +55,7 @@ class AdminServer:
             maximum_concurrent_rpcs=_MOST_CALLS,
         )
         pb_grpc.add_AdminServicer_to_server(AdminService(target, self.settings.token), self._server)
-        # Watching health blocks no thread that an operator may need.
-        self._health = health.HealthServicer(experimental_non_blocking=True)
-        for name in ("", SERVICE):
-            self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health = Health(("", SERVICE))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -100,12 +98,11 @@ class AdminServer:
                 "0 for any that is free"
             ) from error
         self._server.start()
-        for name in ("", SERVICE):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.announce(serving=True)
 
     def stop(self, grace_s: float = _GRACE_S) -> None:
         """Refuse new calls, give those under way grace_s. May be called again, or before start."""
-        self._health.enter_graceful_shutdown()
+        self._health.end()
         self._server.stop(grace_s).wait(grace_s + 1.0)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
