@@ -280,6 +280,7 @@ class Coordinator:
         join_s: how long to wait for each thread to come to its end.
         """
         self._end_threads(join_s)
+        self.job.keeping.upkeep.close(join_s)
 
     def _commit_last(self, *, whole: bool) -> bool:
         """Make the last restore point; False where (whole) a shard that was just lost had no part in it."""
