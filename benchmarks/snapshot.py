@@ -372,7 +372,7 @@ def main() -> None:
     """Run it."""
     options = parse_options(str(__doc__).splitlines()[0])
     rows = 200_000 if options.quick else 5_000_000
-    turn_s, rounds = (3.0, 2) if options.quick else (12.0, 4)
+    turn_s, rounds = (3.0, 2) if options.quick else (12.0, 6)
     figures: Figures = {"rows": rows}
     sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the command does
     say("compiling kernels")

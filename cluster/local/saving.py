@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster.local.schedule import Schedule
 from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
+from ps.store.priority import run_behind_training
 from ps.store.waiting import merge_epochs
 from ps.store.writer import Epoch
 
@@ -131,6 +132,7 @@ class Saving:
         self._collected.clear()
 
     def _run(self) -> None:
+        run_behind_training()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed, _RENEW_S)

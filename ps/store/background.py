@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ps.blocklog import block_bytes
 from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
+from ps.store.priority import run_behind_training
 from ps.store.upkeep import HELD_WITHIN_S, Upkeep
 from ps.store.waiting import WaitingEpochs
 
@@ -194,6 +195,7 @@ class StoreThread:
         self._upkeep.close(timeout_s)
 
     def _commit_all(self) -> None:
+        run_behind_training()
         while not self._stop.is_set():
             epoch = self._waiting.take()
             if epoch is None:

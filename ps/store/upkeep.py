@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ps.errors import CorruptFileError, FencedError, StoreError, StoreUnavailableError
 from ps.store.catalog import Catalog
 from ps.store.compactor import compact
+from ps.store.priority import run_behind_training
 from ps.store.retention import RetentionPolicy, prune
 from ps.store.stored import Stored
 
@@ -159,6 +160,7 @@ class Upkeep:
         return self._commits_since_prune >= self._policy.prune_commits
 
     def _run(self) -> None:
+        run_behind_training()
         self._attempt("counting", self._count)
         while not self._stop.is_set():
             if not self._errors:
