@@ -17,9 +17,10 @@ from ps.store.opening import open_location
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+    from ps.admin.target import TableStatus
     from ps.block import Cursor
     from ps.host.port import GoneBack, HostStatus, SavedBlock
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.shard import ShardSpec
     from ps.store.commit import Commit
 

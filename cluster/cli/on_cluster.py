@@ -94,7 +94,7 @@ def train_there(
     show_logs: bool,
 ) -> int:
     """Learn to the end of the stream, or to a signal; the exit code. Raises what running() does."""
-    from cluster.cli.train import show_outcome
+    from cluster.cli.outcome import show_outcome
 
     plan = job.plan(source=False)
     with _running(job, address, wanted, quiet=quiet, show_logs=show_logs) as (
@@ -162,7 +162,7 @@ def _running(
 
 
 def _say_reach(plan: Plan, reporter: Reporter) -> None:
-    from ps.admin.addresses import is_loopback
+    from ps.addresses import is_loopback
 
     if any(is_loopback(server.host) for server in plan.serve.servers):
         reporter.say(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 
 from cluster.cli import figures
@@ -54,6 +55,15 @@ def outcome(
     if digest is not None:
         found["digest"] = digest
     return found
+
+
+def show_outcome(found: dict[str, Any], json_file: Path | None) -> None:
+    """Print what a run came to, and write it where that is wanted."""
+    if json_file is not None:
+        write_json(json_file, found)
+    console = Console()
+    for table in (outcome_table(found), *group_tables(found)):
+        console.print(table)
 
 
 def write_json(file: Path, found: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -129,7 +129,7 @@ def train(
 
 
 def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, quiet: bool) -> int:
-    from cluster.cli.outcome import outcome
+    from cluster.cli.outcome import outcome, show_outcome
     from cluster.cli.reporter import reporting
     from cluster.cli.running import started
     from cluster.cli.signals import StopOnSignal
@@ -147,19 +147,6 @@ def _train(plan: Plan, wanted: GoOnFrom, json_file: Path | None, digest: bool, q
         if failure is not None:
             raise failure
         return signals.exit_code
-
-
-def show_outcome(found: dict[str, Any], json_file: Path | None) -> None:
-    """Print what a run came to, and write it where that is wanted."""
-    from rich.console import Console
-
-    from cluster.cli.outcome import group_tables, outcome_table, write_json
-
-    if json_file is not None:
-        write_json(json_file, found)
-    console = Console()
-    for table in (outcome_table(found), *group_tables(found)):
-        console.print(table)
 
 
 def _learn(

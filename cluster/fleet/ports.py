@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
     from ray.actor import ActorHandle
 
-    from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+    from ps.admin.target import TableStatus
     from ps.block import Cursor
     from ps.host.port import GoneBack, HostStatus, SavedBlock
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.shard_spec import ShardSpec
     from ps.store.commit import Commit
 

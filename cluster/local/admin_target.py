@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from cluster.local.succession import Succession
     from ps.admin.target import (
         FailoverReport,
-        InspectedRow,
-        InspectedSlot,
         JobStatus,
         Pausable,
         PruneReport,
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
         RollbackReport,
         TableStatus,
     )
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.shard import Shard
     from ps.store.commit import Skips
 

@@ -8,8 +8,8 @@ import grpc
 
 from ps import admin_pb2 as pb
 from ps import admin_pb2_grpc as pb_grpc
+from ps.addresses import host_of, is_loopback
 from ps.admin import messages, status_messages
-from ps.admin.addresses import host_of, is_loopback
 from ps.admin.errors import (
     AdminError,
     AdminFaultError,
@@ -17,7 +17,7 @@ from ps.admin.errors import (
     AdminTimeoutError,
     AdminUnreachableError,
 )
-from ps.admin.faults import FACTS_KEY, KIND_KEY, error_of
+from ps.faults import FACTS_KEY, KIND_KEY, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from ps.admin.target import (
         FailoverReport,
-        InspectedRow,
-        InspectedSlot,
         JobStatus,
         Pausable,
         PruneReport,
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
         TableStatus,
     )
     from ps.errors import PsError
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.store.commit import Skips
 
 _Request = TypeVar("_Request")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+from ps.admin.target import TableStatus
 from ps.admin.wording import describe_optimizer, format_duration
 from ps.admission import AdmitAfter, AdmitWithProbability
 from ps.buckets import bucket_of, even_shard_map
 from ps.errors import SpecError, UnknownTableError
+from ps.inspected import InspectedRow, InspectedSlot
 from ps.kernels.layout import row_layout
 
 if TYPE_CHECKING:

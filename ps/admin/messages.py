@@ -6,15 +6,8 @@ from typing import Literal, cast
 
 from ps import admin_pb2 as pb
 from ps.admin.status_messages import positions_of, skips_message, skips_of
-from ps.admin.target import (
-    FailoverReport,
-    InspectedRow,
-    InspectedSlot,
-    PruneReport,
-    ReshardReport,
-    RestorePoint,
-    RollbackReport,
-)
+from ps.admin.target import FailoverReport, PruneReport, ReshardReport, RestorePoint, RollbackReport
+from ps.inspected import InspectedRow, InspectedSlot
 
 
 def row_message(row: InspectedRow) -> pb.InspectedRow:

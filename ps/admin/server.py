@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from ps import admin_pb2 as pb
 from ps import admin_pb2_grpc as pb_grpc
-from ps.admin.addresses import is_loopback, joined
+from ps.addresses import is_loopback, joined
 from ps.admin.errors import AdminStartError
 from ps.admin.service import AdminService
 from ps.admin.target import AdminSettings

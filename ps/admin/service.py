@@ -14,8 +14,8 @@ import grpc
 from ps import admin_pb2 as pb
 from ps import admin_pb2_grpc as pb_grpc
 from ps.admin import messages, status_messages
-from ps.admin.faults import code_of, metadata_of, shortened
 from ps.errors import JobBusyError, PsError, SpecError
+from ps.faults import code_of, metadata_of, shortened
 from ps.store.names import is_snapshot_name
 
 if TYPE_CHECKING:

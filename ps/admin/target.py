@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.store.commit import Skips
     from ps.stream import Positions
 
@@ -115,39 +116,6 @@ class TableStatus:
     occurrences_refused: int
     allocated_bytes: int
     slots: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class InspectedRow:
-    """One fid in one table. Without a row: present False, weights as a pull reads them.
-
-    occurrences: how often admission has counted it of late; None where its slot does not count.
-    """
-
-    table: str
-    fid: int
-    slot: int
-    shard: int
-    bucket: int
-    present: bool
-    last_seen_s: int | None
-    expires_s: int | None
-    weights: Sequence[float]
-    state: Sequence[float]
-    occurrences: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class InspectedSlot:
-    """One slot of one table: how many rows, and the latest seen of them (at most `rows` asked for)."""
-
-    table: str
-    slot: int
-    settings: str
-    rows: int
-    oldest_seen_s: int | None
-    newest_seen_s: int | None
-    examples: Sequence[InspectedRow]
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,7 +259,7 @@ class Coordinator:
         try:
             try:
                 for _ in range(_LAST_ATTEMPTS):
-                    with held(self, "stopping", _HOLD_S):  # 1
+                    with held(job, "stopping", _HOLD_S):  # 1
                         if self._commit_last(whole=True):
                             # Before they are let go: nothing is learned any more.
                             self._ending = True

@@ -10,7 +10,6 @@ from ps.errors import JobBusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ps.coordinator.coordinator import Coordinator
     from ps.coordinator.job import Job
 
 # Time for workers to learn again what a shard that was replaced has lost, before they are held anew.
@@ -20,7 +19,7 @@ _LOOK_S = 0.1
 
 
 @contextmanager
-def held(coordinator: Coordinator, what: str, deadline_s: float) -> Iterator[None]:
+def held(job: Job, what: str, deadline_s: float) -> Iterator[None]:
     """Nothing is learned meanwhile, and all shards stand at the same positions:
 
     1. tell the workers to stand still
@@ -32,7 +31,6 @@ def held(coordinator: Coordinator, what: str, deadline_s: float) -> Iterator[Non
     what: begins the message of an error. Raises JobBusyError where that is not so within deadline_s;
     then workers go on as before.
     """
-    job = coordinator.job
     by_s = job.clock.monotonic_s() + deadline_s
     while True:
         number = job.holds.take()  # 1

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ps.admin.target import (
         FailoverReport,
-        InspectedRow,
-        InspectedSlot,
         JobStatus,
         Pausable,
         PruneReport,
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     )
     from ps.coordinator.coordinator import Coordinator
     from ps.coordinator.knowledge import StreamKnowledge
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.store.commit import Skips
 
 T = TypeVar("T")

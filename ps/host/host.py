@@ -29,11 +29,12 @@ from ps.net.data import LEADERS_CALLS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+    from ps.admin.target import TableStatus
     from ps.arrays import U64
     from ps.block import Block, Cursor
     from ps.clock import Clock
     from ps.host.port import Role, SavedBlock
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.messages import Pulled, Push, PushReceipt
     from ps.net.data import Call
     from ps.net.feed_source import BlockSource

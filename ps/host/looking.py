@@ -11,8 +11,9 @@ from ps.admin import inspection
 from ps.buckets import bucket_of, even_shard_map
 
 if TYPE_CHECKING:
-    from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+    from ps.admin.target import TableStatus
     from ps.host.held import HeldShard
+    from ps.inspected import InspectedRow, InspectedSlot
 
 
 def tables(held: HeldShard) -> list[TableStatus]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ps.admin.target import InspectedRow, InspectedSlot, ShardStatus, TableStatus
+    from ps.admin.target import ShardStatus, TableStatus
     from ps.block import Block, Cursor
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.shard_spec import ShardSpec
     from ps.store.commit import Commit
     from ps.stream import Positions

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ps.admin.faults import error_of, facts_of
 from ps.errors import CorruptMessageError, ShapeError
+from ps.faults import error_of, facts_of
 from ps.messages import Pulled, Push, PushReceipt, RowGradients
 from ps.net.wire import F32, U32, U64, Kind, Message, little, seal_message
 from ps.stream import Span

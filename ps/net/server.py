@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from ps.admin.addresses import joined
+from ps.addresses import joined
 from ps.errors import SpecError
 from ps.net.allocator import keep_freed_memory
 from ps.net.connection import SERVER_OPTIONS

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ps.admin.target import InspectedRow, InspectedSlot
 from ps.errors import UnknownTableError
+from ps.inspected import InspectedRow, InspectedSlot
 from ps.store.admission_count import occurrences
 from ps.store.rows import buckets_of
 from ps.store.window import PointReader, windows

@@ -16,7 +16,7 @@ from ps.errors import SpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ps.admin.target import InspectedRow, InspectedSlot
+    from ps.inspected import InspectedRow, InspectedSlot
 
 IDENTITY_BITS = 48
 _LAST_FID = (1 << 64) - 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from ps.admin.addresses import is_host_port
+from ps.addresses import is_host_port
 from ps.admin.cli.exits import NothingRunsError
 from ps.admin.cli.waiting import waiting
 from ps.errors import NoStoreError, SpecError

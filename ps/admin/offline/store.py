@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from ps.admin.addresses import host_of, is_loopback
+from ps.addresses import host_of, is_loopback
 from ps.admin.reports import ExportReport, SnapshotDeletion
 from ps.admin.target import RestorePoint
 from ps.clock import SystemClock
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ps.admin.reports import VerifyReport
-    from ps.admin.target import InspectedRow, InspectedSlot, PruneReport, ReshardReport
+    from ps.admin.target import PruneReport, ReshardReport
     from ps.block import Cursor
     from ps.clock import Clock
+    from ps.inspected import InspectedRow, InspectedSlot
     from ps.store.catalog import PointInfo
     from ps.store.commit import Commit
     from ps.store.diff import PointDiff

@@ -13,9 +13,10 @@ from ps.errors import ShardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ps.admin.target import InspectedRow, InspectedSlot, TableStatus
+    from ps.admin.target import TableStatus
     from ps.coordinator.job import Job
     from ps.host.port import ShardPort
+    from ps.inspected import InspectedRow, InspectedSlot
 
 R = TypeVar("R")
 

@@ -56,7 +56,7 @@ def reshard(coordinator: Coordinator, shards: int) -> ReshardReport:
     job.fleet.resize(shards, _ROOM_S)  # 1
     with (
         job.keeping.upkeep_held(),
-        held(coordinator, "resharding", HOLD_S),  # 2
+        held(job, "resharding", HOLD_S),  # 2
         coordinator.leadership.suspended(_REPLACED_S),
         coordinator.commits.alone(),
     ):

@@ -50,7 +50,7 @@ def roll_back(
     target, left_out = _checked(job, knowledge, epoch, skips)
     learned_again = knowledge.without(job.ownership.skips, left_out)
     with (
-        held(coordinator, "rollback", HOLD_S),  # 1
+        held(job, "rollback", HOLD_S),  # 1
         coordinator.leadership.suspended(_REPLACED_S),
         coordinator.commits.alone(),
     ):

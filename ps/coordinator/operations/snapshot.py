@@ -29,7 +29,7 @@ def create_snapshot(coordinator: Coordinator, name: str) -> RestorePoint:
     """
     job = coordinator.job
     restore_points.check_name(job.keeping, name)  # 1
-    with held(coordinator, "a snapshot", HOLD_S):  # 2
+    with held(job, "a snapshot", HOLD_S):  # 2
         commit = commit_present(coordinator, forced=True)  # 3
     return restore_points.pin(job.keeping, name, commit.at.epoch, job.clock)  # 4
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ps.admin.target import (
     FailoverReport,
-    InspectedRow,
-    InspectedSlot,
     JobStatus,
     PruneReport,
     ReplicaStatus,
@@ -20,6 +18,7 @@ from ps.admin.target import (
     StoreStatus,
     TableStatus,
 )
+from ps.inspected import InspectedRow, InspectedSlot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

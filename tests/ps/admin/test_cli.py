@@ -23,8 +23,6 @@ from ps.admin.server import AdminServer
 from ps.admin.target import (
     AdminSettings,
     FailoverReport,
-    InspectedRow,
-    InspectedSlot,
     JobStatus,
     PruneReport,
     ReplicaStatus,
@@ -36,6 +34,7 @@ from ps.admin.target import (
     TableStatus,
 )
 from ps.errors import JobBusyError, NoRestorePointError, NoStoreError
+from ps.inspected import InspectedRow, InspectedSlot
 from tests.ps.admin.certificates import make_certificate
 from tests.ps.admin.commands import COUNT_IMPORTS, DEADLINE_S, run
 from tests.ps.admin.job import BARE, FID, POINTS, POSITIONS, STATUS, TABLES, RecordingJob

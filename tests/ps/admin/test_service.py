@@ -20,7 +20,6 @@ from ps.admin.errors import (
     AdminTimeoutError,
     AdminUnreachableError,
 )
-from ps.admin.faults import KINDS
 from ps.admin.server import SERVICE, AdminServer
 from ps.admin.target import AdminSettings
 from ps.errors import (
@@ -36,6 +35,7 @@ from ps.errors import (
     StoreUnavailableError,
     UnknownTableError,
 )
+from ps.faults import KINDS
 from tests.ps.admin.certificates import make_certificate
 from tests.ps.admin.job import (
     ABSENT,

@@ -211,7 +211,7 @@ def test_a_worker_that_does_not_come_to_rest_makes_the_job_busy(
     stuck.hang()
     with (
         pytest.raises(JobBusyError, match=r"worker\(s\) 1 did not come to rest"),
-        holding.held(world.coordinator, "a test", 0.3),
+        holding.held(world.coordinator.job, "a test", 0.3),
     ):
         raise AssertionError("it is not held")
     assert world.coordinator.job.holds.number is None
