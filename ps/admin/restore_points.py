@@ -37,7 +37,7 @@ class PointStore(Protocol):
 def listed(store: PointStore) -> list[RestorePoint]:
     """Every restore point, oldest first. Raises StoreUnavailableError."""
     with store.reading() as catalog:
-        return [_restore_point(point) for point in catalog.points()]
+        return [restore_point_of(point) for point in catalog.points()]
 
 
 def check_name(store: PointStore, name: str) -> None:
@@ -67,6 +67,22 @@ def pin(store: PointStore, name: str, epoch: int, clock: Clock) -> RestorePoint:
         return _named(catalog, name)
 
 
+def restore_point_of(point: PointInfo, name: str | None = None) -> RestorePoint:
+    """A restore point as people read it. name: of the snapshot that is meant, where it has several."""
+    return RestorePoint(
+        epoch=point.at.epoch,
+        generation=point.at.generation,
+        created_us=point.created_us,
+        event_ts_us=point.event_ts_us,
+        shards=point.shards,
+        positions=point.positions,
+        rows=point.rows,
+        bytes_to_read=point.bytes_to_read,
+        aligned=point.aligned,
+        pinned_by=name or ", ".join(point.pinned_by) or None,
+    )
+
+
 def pruned(store: PointStore, *, dry_run: bool) -> PruneReport:
     """Delete what the plan does not keep. Raises StoreError, CorruptFileError."""
     found = store.prune(dry_run=dry_run)
@@ -81,20 +97,5 @@ def pruned(store: PointStore, *, dry_run: bool) -> PruneReport:
 def _named(catalog: Catalog, name: str) -> RestorePoint:
     for point in catalog.points():
         if name in point.pinned_by:
-            return _restore_point(point, name)
+            return restore_point_of(point, name)
     raise NoRestorePointError(f"the restore point of snapshot {name!r} has been deleted meanwhile")
-
-
-def _restore_point(point: PointInfo, name: str | None = None) -> RestorePoint:
-    return RestorePoint(
-        epoch=point.at.epoch,
-        generation=point.at.generation,
-        created_us=point.created_us,
-        event_ts_us=point.event_ts_us,
-        shards=point.shards,
-        positions=point.positions,
-        rows=point.rows,
-        bytes_to_read=point.bytes_to_read,
-        aligned=point.aligned,
-        pinned_by=name or ", ".join(point.pinned_by) or None,
-    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ps.addresses import host_of, is_loopback
 from ps.admin.reports import ExportReport, SnapshotDeletion
-from ps.admin.target import RestorePoint
+from ps.admin.restore_points import restore_point_of
 from ps.clock import SystemClock
 from ps.errors import CorruptFileError, NoRestorePointError, SpecError
 from ps.store.catalog import Catalog
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ps.admin.reports import VerifyReport
-    from ps.admin.target import PruneReport, ReshardReport
+    from ps.admin.target import PruneReport, ReshardReport, RestorePoint
     from ps.block import Cursor
     from ps.clock import Clock
     from ps.inspected import InspectedRow, InspectedSlot
-    from ps.store.catalog import PointInfo
     from ps.store.commit import Commit
     from ps.store.diff import PointDiff
     from ps.store.holder import Holder
@@ -91,7 +90,7 @@ class OfflineStore:
     def restore_points(self) -> list[RestorePoint]:
         """What the store holds, oldest first."""
         self._check()
-        return [_restore_point(point) for point in Catalog(self.location).points()]
+        return [restore_point_of(point) for point in Catalog(self.location).points()]
 
     def commit(self, which: str | None) -> Commit:
         """A restore point by its epoch or a snapshot's name; None: the newest.
@@ -242,21 +241,6 @@ class OfflineStore:
                 f"{self.location.url} is no store: {self.location.why_empty()}. Name a job's "
                 "store, or HOST:PORT of a running job"
             )
-
-
-def _restore_point(point: PointInfo) -> RestorePoint:
-    return RestorePoint(
-        epoch=point.at.epoch,
-        generation=point.at.generation,
-        created_us=point.created_us,
-        event_ts_us=point.event_ts_us,
-        shards=point.shards,
-        positions=point.positions,
-        rows=point.rows,
-        bytes_to_read=point.bytes_to_read,
-        aligned=point.aligned,
-        pinned_by=", ".join(point.pinned_by) or None,
-    )
 
 
 def _in_percent(what: str, on_progress: OnProgress) -> Callable[[int, int], None]:
