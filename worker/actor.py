@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ps.priority import run_behind_answers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,6 +63,7 @@ class WorkerActor:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        run_behind_answers()
         try:
             self._loop.run(self._stop)
         except BaseException as error:  # noqa: BLE001  told to whoever stays

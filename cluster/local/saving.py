@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster.local.schedule import Schedule
 from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
-from ps.store.priority import run_behind_training
+from ps.priority import run_behind_training
 from ps.store.waiting import merge_epochs
 from ps.store.writer import Epoch
 

@@ -78,6 +78,10 @@ class AdminClient:
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", _LONGEST_ANSWER_BYTES),
+            # A job that was started again, or its next coordinator, is found within a second; gRPC
+            # would try less and less often, in the end every two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         local = is_loopback(host_of(target))
         if local:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ps.blocklog import block_bytes
 from ps.errors import FencedError, PsError, StoreError, StoreUnavailableError
-from ps.store.priority import run_behind_training
+from ps.priority import run_behind_training
 from ps.store.upkeep import HELD_WITHIN_S, Upkeep
 from ps.store.waiting import WaitingEpochs
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ps.errors import CorruptFileError, FencedError, StoreError, StoreUnavailableError
+from ps.priority import run_behind_training
 from ps.store.catalog import Catalog
 from ps.store.compactor import compact
-from ps.store.priority import run_behind_training
 from ps.store.retention import RetentionPolicy, prune
 from ps.store.stored import Stored
 

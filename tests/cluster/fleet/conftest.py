@@ -12,6 +12,8 @@ os.environ |= {
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_health_check_initial_delay_ms": "0",
+    # Machines are started by forks of this process, in which gRPC's threads are not there.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     # Ray runs actors at 15, behind everything else on the machine, even these tests.
     "RAY_worker_niceness": "0",
 }

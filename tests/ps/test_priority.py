@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ps.store.priority import run_behind_training
+from ps.priority import run_behind_answers, run_behind_training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"),
@@ -20,14 +24,15 @@ def niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_a_thread_gives_way_and_no_other_does() -> None:
+@pytest.mark.parametrize("give_way", [run_behind_training, run_behind_answers])
+def test_a_thread_gives_way_and_no_other_does(give_way: Callable[[], None]) -> None:
     before, seen = niceness(), []
 
-    def give_way() -> None:
-        run_behind_training()
+    def run() -> None:
+        give_way()
         seen.append(niceness())
 
-    thread = threading.Thread(target=give_way)
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
     assert seen[0] > before or before == 19
