@@ -244,7 +244,7 @@ def test_the_store_leads_on_from_within_a_block_while_leaders_are_cut_off(
         assert counts.blocks_from_store >= 2
         assert counts.bases_from_store == 2
         _assert_equal(reader.replica, leaders)
-        assert set(reader.feed.status().faults) == {0, 1}
+        _wait_until(lambda: set(reader.feed.status().faults) == {0, 1})
         leaders.learn(1)
         leaders.seal()
         for leader in leaders.leaders:
