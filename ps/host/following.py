@@ -43,6 +43,10 @@ class Beginnings(Protocol):
 class Following:
     """Follows one leader from start() to end(); where its blocks do not fit, begins anew beside.
 
+    A base has what its leader has learned since its last epoch, which is in no block yet: whoever led
+    on from there would never tell. So what begins with one waits for the next block, which brings that
+    again, before it may be asked to lead.
+
     held: what goes on, None: nothing that can. replaces: whether the host holds something, which may
     be asked to lead until what was begun has been seen to fit the leader: it can be further on.
     install: called with what was begun, to take its place; False where it is not wanted any more.
@@ -61,6 +65,7 @@ class Following:
         self.last_error: str | None = None
         self._held = held
         self._begun: HeldShard | None = None  # not installed yet
+        self._begun_amid_epoch = False
         self._replaces = replaces
         self._connect = connect
         self._beginnings = beginnings
@@ -112,7 +117,8 @@ class Following:
             self._begin(feed)
             return
         try:
-            blocks = feed.read(held.unsaved.end, 0.0 if held is self._begun else _POLL_S)
+            is_to_fit = held is self._begun and not self._begun_amid_epoch
+            blocks = feed.read(held.unsaved.end, 0.0 if is_to_fit else _POLL_S)
             for block in blocks:
                 held.follow(block, lambda: self.goes_on)
         except (BlockGapError, ForeignBlockError) as error:
@@ -121,7 +127,8 @@ class Following:
             return
         self._beginnings_made = 0
         if held is self._begun:
-            self._take(held)
+            if blocks or not self._begun_amid_epoch:
+                self._take(held)
         elif held.unsaved.crowded():
             self._thin_out(held)
 
@@ -149,9 +156,10 @@ class Following:
             except PsError as error:
                 logger.info("begins with a base of the leader: %s", error)
         self._beginnings_made += 1
+        self._begun_amid_epoch = held is None
         if held is None:
             held = self._beginnings.from_base(feed.base())
-        if self._replaces:
+        if self._replaces or self._begun_amid_epoch:
             self._begun = held
         else:
             self._take(held)

@@ -138,7 +138,10 @@ class HeldShard:
             self._shard.fence(owners)
 
     def base(self, sealed_us: int) -> Block:
-        """The whole state, from which a reader goes on with the next block; others wait meanwhile."""
+        """The whole state, from which a reader goes on with the next block; others wait meanwhile.
+
+        What was learned since the last epoch is in it, and comes again with the next.
+        """
         with self._sealing:
             self._finish()
             with self._turns:

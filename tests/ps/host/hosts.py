@@ -183,3 +183,15 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 def caught_up(standby: ShardHost, at: Cursor) -> None:
     until(lambda: standby.hello().cursor == at, lambda: f"standby at {at}, it is {standby.hello()}")
+
+
+def joined(standby: ShardHost, world: World, leader: ShardHost) -> None:
+    """Seal, as a coordinator does time and again, until a standby has come to the leader's side."""
+    waiting = threading.Event()
+    for _ in range(50):
+        at = world.seal(leader)
+        for _ in range(10):
+            if standby.hello().cursor == at:
+                return
+            waiting.wait(0.01)
+    raise AssertionError(f"not within 50 epochs: {standby.hello()}")

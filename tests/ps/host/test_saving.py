@@ -11,7 +11,7 @@ from ps.block import Cursor
 from ps.errors import BlockGapError, StoreUnavailableError
 from ps.host.held import HostLimits
 from ps.store.verify import verify
-from tests.ps.host.hosts import World, caught_up, push
+from tests.ps.host.hosts import World, caught_up, joined, push
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,7 +117,7 @@ def test_a_standby_that_fell_behind_the_store_says_so(world: World) -> None:
     leader = world.started("a", HostLimits(log_blocks=1))
     learn(world, 0, 3)
     standby = world.standby("b", leader)
-    caught_up(standby, world.sealed)
+    joined(standby, world, leader)
     world.kill(leader)
     world.lead(standby)
     world.seal(standby)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +16,11 @@ from ps.errors import BlockGapError, PsError
 from ps.host.held import HostLimits
 from ps.shard import Shard
 from ps.store.verify import verify
-from tests.ps.host.hosts import World, caught_up, push, until
+from tests.ps.host.hosts import DEADLINE_S, World, caught_up, joined, push, until
 from tests.ps.shards import SPEC, make_push
+
+if TYPE_CHECKING:
+    from ps.block import Block
 
 ACTS = st.lists(
     st.sampled_from(["push", "push", "seal", "save", "standby", "die", "change over"]),
@@ -52,12 +56,14 @@ def test_whoever_leads_everything_is_learned_once(
                         world.kill(leader)
                         leader = world.started(leader.address, limits)
                         world.follow(standby, leader)
+                        joined(standby, world, leader)
                         for again in range(leader.positions().get("p", 0), step):
                             assert push(leader, seed, again)
                 case "standby":
                     seats += 1
                     world.kill(standby)
                     standby = world.standby(f"seat-{seats}", leader, limits)
+                    joined(standby, world, leader)
                 case "die" | "change over":
                     caught_up(standby, world.sealed)
                     seats += 1
@@ -70,6 +76,7 @@ def test_whoever_leads_everything_is_learned_once(
                     world.lead(leader)
                     standby = old
                     world.follow(standby, leader)
+                    joined(standby, world, leader)
                     for again in range(leader.positions().get("p", 0), step):
                         assert push(leader, seed, again)
         expected = Shard(SPEC)
@@ -77,6 +84,40 @@ def test_whoever_leads_everything_is_learned_once(
             expected.push(make_push(seed, one, one + 1))
         assert leader.digest() == expected.digest()
         world.close()
+
+
+def test_what_began_amid_an_epoch_does_not_lead_before_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has what its leader learned since the last epoch, which no block of its own would have."""
+    leader = world.started("a", HostLimits(log_blocks=1))
+    for _ in range(2):
+        world.seal(leader)
+    reader = Shard(SPEC)
+    assert reader.apply(leader.base())
+    push(leader, 1, 0)
+    has_begun, read = threading.Event(), leader.read
+
+    def note(after: Cursor, wait_s: float) -> list[Block]:
+        if after == world.sealed:
+            has_begun.set()
+        return read(after, wait_s)
+
+    monkeypatch.setattr(leader, "read", note)
+    standby = world.standby("b", leader)  # the leader's log does not reach back to the beginning
+    assert has_begun.wait(DEADLINE_S)
+    assert (standby.hello().cursor, standby.hello().positions) == (Cursor(0, 0), {})
+    joined(standby, world, leader)
+    push(leader, 1, 1)
+    world.kill(leader)
+    world.lead(standby)
+    assert standby.positions() == {"p": 1}
+    push(standby, 1, 1)
+    caught_up(standby, world.seal(standby))
+    # The leader's last block is in the standby's log.
+    for block in standby.read(reader.cursor, 0.0):
+        assert reader.apply(block)
+    assert reader.digest() == standby.digest()
 
 
 def test_a_promoted_standby_saves_what_the_dead_leader_had_not(world: World) -> None:
