@@ -32,6 +32,9 @@ class Standbys:
         self._specs = list(specs)
         self._log = log
         self._shards = [Shard(spec) for spec in specs]
+        # Where a base put each that has applied no block since: it has of the epoch after it what no
+        # block of its own would have.
+        self._begun_at: list[Cursor | None] = [None] * len(specs)
         self._applying = threading.Lock()
         self._changed = threading.Condition()
         self._woken = False
@@ -45,6 +48,7 @@ class Standbys:
         """
         for number in range(len(self._shards)):
             self.catch_up(number)
+            self._begun_at[number] = None  # nothing has been learned beyond
         self._thread = threading.Thread(target=self._run, name="standbys", daemon=True)
         self._thread.start()
 
@@ -81,7 +85,8 @@ class Standbys:
             self._follow(number)
 
     def take(self, number: int, at: Cursor) -> Shard | None:
-        """The standby of a shard, if it stands (or can be brought) at a cursor; None if not.
+        """The standby of a shard, if it stands (or can be brought) at a cursor; None if not, or if it
+        began with a base amid the epoch that is under way.
 
         It follows no longer: an empty one takes its place, and starts from a base.
         """
@@ -91,7 +96,7 @@ class Standbys:
             except PsError as error:
                 logger.warning("the standby of shard %d cannot follow: %s", number, error)
             standby = self._shards[number]
-            if standby.cursor != at:
+            if standby.cursor != at or self._begun_at[number] == at:
                 return None
             self._shards[number] = Shard(self._specs[number])
             return standby
@@ -101,6 +106,7 @@ class Standbys:
         with self._applying:
             self._specs = list(specs)
             self._shards = [Shard(spec) for spec in specs]
+            self._begun_at = [None] * len(specs)
 
     def _follow(self, number: int) -> None:
         try:
@@ -110,6 +116,7 @@ class Standbys:
             fresh = Shard(self._specs[number])
             fresh.apply(self._log.base(number))
             self._shards[number] = fresh
+            self._begun_at[number] = fresh.cursor
             self._read_on(number)
 
     def _read_on(self, number: int) -> None:
