@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cluster.local.standby import Standbys
 from ps.blocklog import BlockLog
 from ps.shard import Shard
@@ -25,15 +27,21 @@ class Leader:
         self.log.append(self.shard.seal(0))
 
 
-def test_what_began_amid_an_epoch_does_not_take_over_before_its_end() -> None:
-    """It has what its leader learned since the last epoch, which no block of its own would have."""
+@pytest.fixture
+def leader() -> Leader:
+    """Two epochs on, so that its log does not reach back to the beginning."""
     leader = Leader()
     for _ in range(2):
         leader.learn()
         leader.seal()
+    return leader
+
+
+def test_what_began_amid_an_epoch_does_not_take_over_before_its_end(leader: Leader) -> None:
+    """It has what its leader learned since the last epoch, which no block of its own would have."""
     standbys = Standbys([SPEC], leader.log)
     leader.learn()
-    standbys.catch_up(0)  # the log does not reach back to the beginning
+    standbys.catch_up(0)
     assert standbys.take(0, leader.shard.cursor) is None
     leader.seal()
     standbys.catch_up(0)
@@ -42,11 +50,7 @@ def test_what_began_amid_an_epoch_does_not_take_over_before_its_end() -> None:
     assert taken.digest() == leader.shard.digest()
 
 
-def test_who_stands_by_from_the_start_may_take_over_at_once() -> None:
-    leader = Leader()
-    for _ in range(2):
-        leader.learn()
-        leader.seal()
+def test_who_stands_by_from_the_start_may_take_over_at_once(leader: Leader) -> None:
     standbys = Standbys([SPEC], leader.log)
     standbys.start()
     try:
